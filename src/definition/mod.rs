@@ -1,0 +1,222 @@
+//! One migration, as declared: raw TOML on one side, a validated [`Migration`] on the other.
+//! Nothing past this module sees raw values.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::model::{FolderPath, Role};
+
+mod select;
+pub use select::Selection;
+
+/// A migration's name: its file's stem.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(transparent)]
+pub struct MigrationName(pub Arc<str>);
+
+/// A digest of a definition's parsed content (comments and layout do not count).
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(transparent)]
+pub struct Generation(pub Arc<str>);
+
+/// A validated definition.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Migration {
+    /// Its name.
+    pub name: MigrationName,
+    /// Digest of everything below.
+    pub generation: Generation,
+    /// The operator's words.
+    pub description: Option<String>,
+    /// No pass runs while true.
+    pub suspend: bool,
+    /// How and when passes run.
+    pub sync: SyncRules,
+    /// When the destination becomes the live system.
+    pub cutover: Option<Cutover>,
+    /// The roster. Each entry stands alone: it has its endpoints and rules with it.
+    pub mailboxes: Vec<Arc<Mailbox>>,
+}
+
+/// One account pair with everything a pass over it needs to know. Two values are equal exactly
+/// if nothing about the mailbox changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mailbox {
+    /// The account at the source.
+    pub source: Account,
+    /// The account at the destination.
+    pub destination: Account,
+    /// What is carried.
+    pub carry: Carry,
+    /// Which messages take part.
+    pub select: Selection,
+    /// Where folders go.
+    pub folders: FolderRules,
+}
+
+/// One account of one platform.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Account {
+    /// The account's name, as the platform knows it (mostly an address).
+    pub user: String,
+    /// Where it lives. Shared by all accounts of a migration.
+    pub endpoint: Arc<Endpoint>,
+    /// What proves that drover may enter.
+    pub login: Login,
+}
+
+/// Where a platform is reached. Presets have filled in what the definition left out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Endpoint {
+    /// The preset's name: `imap`, …
+    pub platform: String,
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// How the connection is protected.
+    pub tls: Tls,
+    /// An extra trust root, PEM, absolute.
+    pub ca_file: Option<PathBuf>,
+    /// Connections drover may hold per mailbox at once.
+    pub connections: usize,
+}
+
+/// How a connection is protected. Certificates are always verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Tls {
+    /// TLS from the first byte.
+    Implicit,
+    /// STARTTLS before anything else; refused if the server does not offer it.
+    Starttls,
+    /// Plain text: only where the definition says `tls = "none"`.
+    None,
+}
+
+/// How an account is entered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Login {
+    /// With its own password.
+    Password(SecretRef),
+    /// As another user who may act for it: SASL PLAIN with an authorisation identity (RFC 4616).
+    MasterUser {
+        /// The master's own name.
+        user: String,
+        /// The master's password.
+        password: SecretRef,
+    },
+}
+
+/// A secret by reference (law 9). Relative files are already absolute.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum SecretRef {
+    /// An environment variable of the drover process.
+    Env(String),
+    /// A file; one trailing newline is not part of the secret.
+    File(PathBuf),
+    /// A systemd credential: a file of `$CREDENTIALS_DIRECTORY`.
+    Credential(String),
+    /// A command's standard output; one trailing newline is not part of the secret.
+    Command(Vec<String>),
+}
+
+/// How and when passes run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncRules {
+    /// When.
+    pub schedule: Schedule,
+    /// The zone that cron expressions and windows are read in.
+    pub timezone: chrono_tz::Tz,
+    /// When passes may run; empty: always.
+    pub windows: Vec<Window>,
+    /// Passes of this migration at once.
+    pub concurrency: usize,
+}
+
+/// When passes are due.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Schedule {
+    /// A five-field cron expression, already known to parse.
+    Cron(String),
+    /// This long after the last pass began.
+    Every(Duration),
+}
+
+/// A weekly span of time in which passes may run, in the migration's zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Window {
+    /// Days on which it opens, Monday = 0.
+    pub days: Vec<u8>,
+    /// Minutes after midnight at which it opens.
+    pub from: u16,
+    /// Minutes after midnight at which it closes; at or before `from`: on the next day.
+    /// `0..1440` is the whole day.
+    pub to: u16,
+}
+
+/// What a pass carries besides new messages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Carry {
+    /// Flag and keyword changes.
+    pub flags: bool,
+    /// Moves, as moves.
+    pub moves: bool,
+    /// Deletes; only before the cutover, only of what drover wrote (law 5).
+    pub deletes: bool,
+    /// More than this in one pass stops it.
+    pub max_delete: MaxDelete,
+    /// Bytes a second over the mailbox's connections; none: unlimited.
+    pub rate: Option<u64>,
+}
+
+/// The brake on deletes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum MaxDelete {
+    /// Percent of the messages in the ledger of the mailbox, 0 to 100.
+    Percent(f64),
+    /// Messages.
+    Messages(u64),
+}
+
+/// Where folders go.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FolderRules {
+    /// Put everything below this folder at the destination. Roles are not matched then.
+    pub prefix: Option<FolderPath>,
+    /// Explicit destinations of source folders; stronger than roles and prefix.
+    pub map: Vec<(FolderPath, FolderTarget)>,
+}
+
+/// Where a mapped folder goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FolderTarget {
+    /// To the folder with this role.
+    Role(Role),
+    /// To this path.
+    Path(FolderPath),
+}
+
+/// The moment after which the destination is the live system.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cutover {
+    /// In the past: now.
+    pub at: DateTime<Utc>,
+    /// How long late mail is still drained.
+    pub tail: Duration,
+}
+
+/// Dates of `[select]`, in whole days, UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct DateRange {
+    /// Inclusive.
+    pub since: Option<NaiveDate>,
+    /// Exclusive.
+    pub before: Option<NaiveDate>,
+}

@@ -1,0 +1,98 @@
+//! Which folders and messages take part in a migration.
+
+use globset::{GlobBuilder, GlobMatcher};
+
+use super::DateRange;
+use crate::model::{Folder, Meta, Role};
+
+/// The rules of `[select]`.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Selection {
+    /// By INTERNALDATE.
+    pub dates: DateRange,
+    /// Larger messages are left out, in bytes.
+    pub max_size: Option<u64>,
+    /// Only these folders; empty: all.
+    pub include: Vec<FolderPattern>,
+    /// Not these; stronger than `include`.
+    pub exclude: Vec<FolderPattern>,
+}
+
+impl Selection {
+    /// Does the folder take part? Views (`\All`, `\Flagged`, `\Important`) do only where
+    /// `include` names them, for their messages live elsewhere too.
+    pub fn takes_folder(&self, folder: &Folder) -> bool {
+        let hit = |patterns: &[FolderPattern]| patterns.iter().any(|p| p.matches(folder));
+        if hit(&self.exclude) {
+            return false;
+        }
+        if folder.role.is_some_and(Role::is_view) {
+            let named =
+                |p: &FolderPattern| matches!(p, FolderPattern::Role(r) if folder.role == Some(*r));
+            return self.include.iter().any(named);
+        }
+        self.include.is_empty() || hit(&self.include)
+    }
+
+    /// Does a message take part? One without a date is within every range.
+    pub fn takes(&self, meta: &Meta) -> bool {
+        let day = meta.date.map(|d| d.to_utc().date_naive());
+        self.max_size.is_none_or(|max| meta.size <= max)
+            && day.is_none_or(|day| {
+                self.dates.since.is_none_or(|since| day >= since)
+                    && self.dates.before.is_none_or(|before| day < before)
+            })
+    }
+}
+
+/// One entry of `include` or `exclude`: a role (`\Sent`), or a glob on the folder's path in
+/// which `*` stays within a segment, `**` does not, and `X/**` also means `X` itself.
+#[derive(Debug, Clone)]
+pub enum FolderPattern {
+    /// The folder with this role.
+    Role(Role),
+    /// Folders whose path matches.
+    Glob(GlobMatcher),
+}
+
+impl PartialEq for FolderPattern {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Role(a), Self::Role(b)) => a == b,
+            (Self::Glob(a), Self::Glob(b)) => a.glob() == b.glob(),
+            _ => false,
+        }
+    }
+}
+
+impl FolderPattern {
+    /// Reads one entry.
+    ///
+    /// # Errors
+    /// A backslash word that is no role, or a glob that does not parse; says which.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text.starts_with('\\') {
+            return Role::from_attribute(text).map(Self::Role).ok_or_else(|| {
+                let known = Role::ALL.map(Role::attribute).join(" ");
+                format!("`{text}` is no special-use name; known are {known}")
+            });
+        }
+        GlobBuilder::new(text)
+            .literal_separator(true)
+            .backslash_escape(true)
+            .build()
+            .map(|glob| Self::Glob(glob.compile_matcher()))
+            .map_err(|error| format!("`{text}` is no glob: {}", error.kind()))
+    }
+
+    fn matches(&self, folder: &Folder) -> bool {
+        match self {
+            Self::Role(role) => folder.role == Some(*role),
+            Self::Glob(glob) => {
+                let path = folder.path.to_string();
+                glob.is_match(&path)
+                    || glob.glob().glob().strip_suffix("/**").is_some_and(|root| root == path)
+            }
+        }
+    }
+}

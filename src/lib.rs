@@ -1,0 +1,23 @@
+//! drover moves live mailboxes between mail platforms.
+//!
+//! A directory of TOML definitions is the desired state; drover reconciles every mailbox in it
+//! against a ledger of the messages it has copied, runs delta passes on a schedule, and at the
+//! cutover makes the final pass, drains late mail, and stops.
+//!
+//! Modules in reading order; each may use only those above it in this list
+//! (`tests/architecture.rs` holds that):
+//!
+//! 1. [`model`]: the words. No I/O, no clock.
+//! 2. [`definition`] and [`config`]: what the operator declared.
+//! 3. [`auth`], [`flow`], [`ledger`]: secrets, bounds, the durable record.
+//! 4. [`platform`]: the mail systems, behind `Source` and `Destination`.
+//! 5. [`sync`]: one pass: survey → plan → transfer.
+
+pub mod auth;
+pub mod definition;
+pub mod flow;
+pub mod ledger;
+pub mod model;
+pub mod platform;
+pub mod preset;
+pub mod sync;

@@ -1,0 +1,17 @@
+//! The words everything else is said in: ids, sets, flags, folders, states, conditions.
+//!
+//! A leaf: no I/O, no clock, no knowledge of any platform. Whatever a mail system calls its
+//! things, above `platform/` they are these types.
+
+mod condition;
+pub mod fingerprint;
+mod flags;
+mod folder;
+mod item;
+mod phase;
+
+pub use condition::{Condition, ConditionType, Truth};
+pub use flags::{Flags, Keyword, SystemFlag};
+pub use folder::{Folder, FolderName, FolderPath, Role};
+pub use item::{Cursor, Epoch, Fingerprint, IdSet, Item, ItemId, Meta};
+pub use phase::{Accounts, PassKind, Phase};

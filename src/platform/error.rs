@@ -1,0 +1,202 @@
+//! What goes wrong in a conversation with a platform: how much it spoils, and whether trying
+//! again helps. Both are decided here, where the error is born; nothing above guesses.
+
+use std::time::Duration;
+
+use super::Refusal;
+
+/// How much of the work an error spoils.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// One command; the connection is fine.
+    Command,
+    /// One folder.
+    Folder,
+    /// The connection is of no use any more; another may do.
+    Connection,
+    /// Nothing can be done with this account.
+    Account,
+}
+
+/// Whether trying again is worth anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// At once or after a backoff.
+    Soon,
+    /// Not before this long: the server said so.
+    After(Duration),
+    /// Only after an operator changed something.
+    Never,
+}
+
+/// An error of a platform, with what is needed to act on it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Could not reach the server.
+    #[error("cannot connect to {host}:{port}: {cause}")]
+    Unreachable {
+        /// As in the definition.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// The operating system's word.
+        cause: std::io::Error,
+    },
+    /// The TLS handshake failed, or TLS was not offered.
+    #[error("no trusted TLS connection to {host}: {cause}")]
+    Tls {
+        /// As in the definition.
+        host: String,
+        /// What was wrong.
+        cause: String,
+    },
+    /// The server did not accept the credentials.
+    #[error("{host} refused the login of {user}: {text}")]
+    Credentials {
+        /// As in the definition.
+        host: String,
+        /// Who tried.
+        user: String,
+        /// The server's words.
+        text: String,
+    },
+    /// The secret could not be read.
+    #[error("{0}")]
+    Secret(#[from] crate::auth::SecretError),
+    /// The account exists but may not be used like this (IMAP disabled, no permission …).
+    #[error("{host} does not let {user} in: {text}")]
+    Forbidden {
+        /// As in the definition.
+        host: String,
+        /// Who tried.
+        user: String,
+        /// The server's words.
+        text: String,
+    },
+    /// The server asked to wait.
+    #[error("the server asks to wait {} s: {text}", delay.as_secs())]
+    Throttled {
+        /// How long, by its word or by the preset.
+        delay: Duration,
+        /// The server's words.
+        text: String,
+    },
+    /// The account's space is used up.
+    #[error("the account is full: {0}")]
+    Quota(String),
+    /// The folder does not exist (any more).
+    #[error("there is no folder {0}")]
+    FolderGone(String),
+    /// The folder's ids are not those that were expected.
+    #[error("the ids of folder {0} are not valid any more (UIDVALIDITY changed)")]
+    EpochChanged(String),
+    /// The server answered a command with NO or BAD.
+    #[error("{command} was refused: {}", .refusal.text)]
+    Refused {
+        /// The command's name, without arguments.
+        command: &'static str,
+        /// The answer.
+        refusal: Refusal,
+    },
+    /// The connection broke, or the server said BYE.
+    #[error("the connection to {host} broke: {cause}")]
+    Broken {
+        /// As in the definition.
+        host: String,
+        /// What was seen: an I/O error, end of stream, the words of BYE.
+        cause: String,
+    },
+    /// Nothing came for too long.
+    #[error("{host} did not answer within {} s", after.as_secs())]
+    Silent {
+        /// As in the definition.
+        host: String,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// The server said what the protocol does not allow, in a place where it matters.
+    #[error("{host} answered against the protocol: {detail}")]
+    Protocol {
+        /// As in the definition.
+        host: String,
+        /// What was wrong, without message content.
+        detail: String,
+    },
+}
+
+impl Error {
+    /// How much of the work it spoils.
+    pub const fn scope(&self) -> Scope {
+        match self {
+            Self::Unreachable { .. }
+            | Self::Broken { .. }
+            | Self::Silent { .. }
+            | Self::Protocol { .. } => Scope::Connection,
+            Self::Tls { .. }
+            | Self::Credentials { .. }
+            | Self::Secret(_)
+            | Self::Forbidden { .. }
+            | Self::Throttled { .. }
+            | Self::Quota(_) => Scope::Account,
+            Self::FolderGone(_) | Self::EpochChanged(_) => Scope::Folder,
+            Self::Refused { .. } => Scope::Command,
+        }
+    }
+
+    /// Whether and when trying again may help.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::Credentials { .. }
+            | Self::Secret(_)
+            | Self::Forbidden { .. }
+            | Self::Quota(_) => Retry::Never,
+            Self::Throttled { delay, .. } => Retry::After(*delay),
+            // A certificate may be renewed under us: worth trying again, slowly.
+            _ => Retry::Soon,
+        }
+    }
+
+    /// One CamelCase word: the reason of a condition, the label of a metric.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Unreachable { .. } => "Unreachable",
+            Self::Tls { .. } => "TlsFailed",
+            Self::Credentials { .. } => "CredentialsRefused",
+            Self::Secret(_) => "SecretUnreadable",
+            Self::Forbidden { .. } => "AccessForbidden",
+            Self::Throttled { .. } => "Throttled",
+            Self::Quota(_) => "DestinationFull",
+            Self::FolderGone(_) => "FolderGone",
+            Self::EpochChanged(_) => "UidValidityChanged",
+            Self::Refused { .. } => "CommandRefused",
+            Self::Broken { .. } => "ConnectionBroken",
+            Self::Silent { .. } => "ServerSilent",
+            Self::Protocol { .. } => "ProtocolViolated",
+        }
+    }
+
+    /// What the operator can do about it; empty if nothing needs doing.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Unreachable { .. } => {
+                "check host and port in the definition, the server, and the firewall between".into()
+            }
+            Self::Tls { .. } => "check that `host` is the name in the server's certificate; for a \
+                 private authority set `ca_file`; for a server without TLS set `tls = \"none\"`"
+                .into(),
+            Self::Credentials { .. } => {
+                "correct the secret the definition points to; drover tries \
+                 again once it or the definition changes"
+                    .into()
+            }
+            Self::Secret(error) => error.remedy(),
+            Self::Forbidden { .. } => {
+                "enable IMAP for the account, or give the master user access to it".into()
+            }
+            Self::Quota(_) => "raise the destination account's quota; drover tries again when the \
+                 definition changes or `drover sync` asks for it"
+                .into(),
+            _ => String::new(),
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The mail systems drover can speak to, behind two narrow traits.
+//!
+//! A [`Source`] is only ever read (law 1): it has no method that could write. A [`Destination`]
+//! is written to only through what is here. Both are one signed-in connection; whoever wants
+//! parallel work opens several. Adding a platform touches one folder below this one.
+
+use std::collections::HashMap;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, FixedOffset};
+use tokio::sync::mpsc;
+
+use crate::flow::{Memory, Room};
+use crate::model::{
+    Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
+    Keyword, Role,
+};
+
+mod error;
+pub mod imap;
+
+pub use error::{Error, Retry, Scope};
+
+/// The result of a conversation with a platform.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A folder and how it stands, as cheaply as the platform tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FolderStatus {
+    /// Which.
+    pub folder: Folder,
+    /// False for mere nodes of the hierarchy (`\Noselect`): they hold no messages.
+    pub selectable: bool,
+    /// How many messages it holds, if the platform told.
+    pub messages: Option<u64>,
+    /// The epoch of its ids.
+    pub epoch: Option<Epoch>,
+    /// The id that the next message will have at least (UIDNEXT).
+    pub next: Option<ItemId>,
+    /// Where a survey made now would end; absent if the platform cannot tell that cheaply.
+    pub cursor: Option<Cursor>,
+}
+
+/// What changed in a source folder since a cursor. Ids ascend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changes {
+    /// The epoch all ids here belong to. Another one than that of the cursor handed in means
+    /// that nothing known of the folder's ids holds any more: `gone` is then `AllBut(items)`.
+    pub epoch: Epoch,
+    /// Where the next survey may start once everything here is settled.
+    pub cursor: Cursor,
+    /// Messages the folder holds.
+    pub messages: u64,
+    /// New messages, and known ones whose flags may have changed (or all: a full listing).
+    pub items: Vec<Item>,
+    /// What is not there any more.
+    pub gone: Gone,
+}
+
+/// How a platform tells what left a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gone {
+    /// These did (ids never known among them do no harm).
+    These(IdSet),
+    /// Everything did but these.
+    AllBut(IdSet),
+}
+
+/// A message on its way.
+#[derive(Debug)]
+pub struct Message {
+    /// Its id at the source.
+    pub id: ItemId,
+    /// Its flags when it was read.
+    pub flags: Flags,
+    /// INTERNALDATE.
+    pub date: Option<DateTime<FixedOffset>>,
+    /// Its exact bytes.
+    pub body: Bytes,
+    /// Its share of the memory budget, given back when the message is dropped.
+    pub room: Room,
+}
+
+/// What a look at a message's headers tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sighting {
+    /// Its id.
+    pub id: ItemId,
+    /// Over its naming headers; see [`crate::model::fingerprint`].
+    pub fingerprint: Fingerprint,
+    /// RFC822.SIZE, bytes.
+    pub size: u64,
+    /// Its flags.
+    pub flags: Flags,
+    /// Its Message-ID, for reports; without the angle brackets.
+    pub message_id: Option<String>,
+}
+
+/// A digest over a message's normalised content: line ends unified, trailing line ends cut.
+pub type ContentDigest = [u8; 32];
+
+/// What reading and writing share: listing and looking at messages.
+#[async_trait]
+pub trait Account: Send {
+    /// All folders of the account with their status; for IMAP one LIST-STATUS round trip where
+    /// the server has it.
+    async fn folders(&mut self) -> Result<Vec<FolderStatus>>;
+
+    /// Headers of these messages, by id ascending; ids that are gone are simply absent.
+    async fn sight(&mut self, folder: &FolderName, ids: &IdSet) -> Result<Vec<Sighting>>;
+
+    /// Content digests of these messages, streamed in bounded memory; absent ids are gone.
+    async fn digest(
+        &mut self,
+        folder: &FolderName,
+        ids: &IdSet,
+    ) -> Result<HashMap<ItemId, ContentDigest>>;
+
+    /// Every message of the folder, by id ascending (a full listing with `meta`), its epoch,
+    /// for independent comparison.
+    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)>;
+
+    /// Keeps an idle connection alive; tells a dead one.
+    async fn ping(&mut self) -> Result<()>;
+
+    /// Takes leave. Errors are of no interest any more.
+    async fn logout(&mut self);
+}
+
+/// The account that is read. For IMAP: EXAMINE and BODY.PEEK only (law 1).
+#[async_trait]
+pub trait Source: Account {
+    /// True if `then` and `now` together prove that nothing in the folder changed, neither
+    /// messages nor flags.
+    fn unchanged(&self, then: &Cursor, now: &FolderStatus) -> bool;
+
+    /// What changed in a folder since `then`; everything if there is no `then`.
+    ///
+    /// # Errors
+    /// `Error::FolderGone` if the folder does not exist any more.
+    async fn changes(&mut self, folder: &FolderName, then: Option<&Cursor>) -> Result<Changes>;
+
+    /// Reads messages, ids ascending, into `out` as they come. Waits for room in `memory`
+    /// before a body is read, so that back-pressure reaches the server. Ids that are gone are
+    /// left out. Ends early, with Ok, when the receiver is dropped.
+    ///
+    /// # Errors
+    /// Also after some messages were delivered; those stand.
+    async fn fetch(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        ids: &IdSet,
+        memory: &Memory,
+        out: &mpsc::Sender<Message>,
+    ) -> Result<()>;
+}
+
+/// A destination folder opened for writing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opened {
+    /// The epoch of its ids.
+    pub epoch: Epoch,
+    /// The lowest id that a message appended from now on can have.
+    pub next: ItemId,
+    /// Messages in it.
+    pub messages: u64,
+    /// Which keywords it keeps.
+    pub keywords: KeywordRule,
+}
+
+/// Which keywords a folder keeps (PERMANENTFLAGS).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeywordRule {
+    /// Any (`\*`).
+    Any,
+    /// Only these.
+    Only(Vec<Keyword>),
+}
+
+/// One message to append.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// Flags, already reduced to what the folder keeps.
+    pub flags: Flags,
+    /// INTERNALDATE.
+    pub date: Option<DateTime<FixedOffset>>,
+    /// Its bytes.
+    pub body: Bytes,
+}
+
+/// What became of a batch that was handed to [`Destination::append`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// Each message's own fate, in the batch's order.
+    Each(Vec<Result<Landed, Refusal>>),
+    /// The server refused the batch as a whole. Part of it may have landed all the same
+    /// (RFC 3502 forbids that; servers do it): only the destination tells.
+    Refused(Refusal),
+}
+
+/// Where an accepted message landed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Landed {
+    /// At this id, in the epoch of the folder as opened (APPENDUID).
+    At(ItemId),
+    /// The server did not say; it is to be looked up from [`Opened::next`] on.
+    Somewhere,
+}
+
+/// A server's refusal of one thing, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The response code, upper case, without brackets: `OVERQUOTA`, `TOOBIG` …
+    pub code: Option<String>,
+    /// The text after it.
+    pub text: String,
+    /// True if trying the same again may help (`INUSE`, `UNAVAILABLE`, `SERVERBUG` …), false if
+    /// the server will not take this message (`TOOBIG`, malformed …).
+    pub transient: bool,
+}
+
+/// One change of flags at the destination: only what differs is sent, never a whole set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FlagChange {
+    /// The message.
+    pub id: ItemId,
+    /// Flags to set.
+    pub add: Flags,
+    /// Flags to clear.
+    pub remove: Flags,
+}
+
+/// What a destination allows in folder names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    /// The hierarchy separator; `None`: no hierarchy.
+    pub separator: Option<char>,
+    /// The personal namespace's prefix, decoded: empty or `INBOX.` (RFC 2342).
+    pub prefix: String,
+}
+
+/// The account that is written to.
+#[async_trait]
+pub trait Destination: Account {
+    /// How its folder names are built. Known after sign-in.
+    fn naming(&self) -> &Naming;
+
+    /// Creates a folder (and what is above it) and subscribes to it. Fine if it exists. Its
+    /// role is asked for where the server has CREATE-SPECIAL-USE (RFC 6154).
+    async fn create_folder(&mut self, name: &FolderName, role: Option<Role>) -> Result<()>;
+
+    /// Renames a folder with everything below it.
+    async fn rename_folder(&mut self, from: &FolderName, to: &FolderName) -> Result<()>;
+
+    /// Opens a folder for appending, storing, moving or removing.
+    ///
+    /// # Errors
+    /// `Error::FolderGone` if it does not exist.
+    async fn open(&mut self, folder: &FolderName) -> Result<Opened>;
+
+    /// Sends a batch to the folder, whole, and returns without waiting for the answer where the
+    /// server allows that. Batches on one connection are answered in order, through
+    /// [`Destination::appended`]. The folder must be the one last opened.
+    async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()>;
+
+    /// Waits for the oldest unanswered batch.
+    ///
+    /// # Errors
+    /// The connection broke: whether the batches in flight landed only the destination tells.
+    async fn appended(&mut self) -> Result<Appended>;
+
+    /// Changes flags of messages of the opened folder. Messages that are gone are no error.
+    async fn store_flags(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        changes: &[FlagChange],
+    ) -> Result<()>;
+
+    /// Moves messages of one folder to another, in order. Answers where each landed, `None` for
+    /// one whose place is unknown (it was gone, or the server did not say: look it up).
+    async fn move_items(
+        &mut self,
+        from: &FolderName,
+        epoch: Epoch,
+        ids: &[ItemId],
+        to: &FolderName,
+    ) -> Result<Vec<Option<ItemId>>>;
+
+    /// Removes exactly these messages (UID EXPUNGE, RFC 4315; never a bare EXPUNGE). Gone ones
+    /// are no error.
+    async fn remove(&mut self, folder: &FolderName, epoch: Epoch, ids: &IdSet) -> Result<()>;
+}
+
+/// Opens signed-in connections to accounts of any platform.
+#[derive(Debug, Clone, Default)]
+pub struct Platforms {
+    _private: (),
+}
+
+/// Where a destination path lives on its server, and what was done to its name to fit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FittedName {
+    /// The name to use.
+    pub name: FolderName,
+    /// The path as it will be read there; differs from what was asked for if it was repaired.
+    pub path: FolderPath,
+}

@@ -1,0 +1,196 @@
+//! One pass over one mailbox: survey → plan → transfer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use crate::ledger::PassRecord;
+
+/// How far a pass is, readable at any time from anywhere.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    counters: Arc<Counters>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    stage: AtomicU64,
+    messages: AtomicU64,
+    messages_total: AtomicU64,
+    bytes: AtomicU64,
+    bytes_total: AtomicU64,
+}
+
+/// What a pass is doing.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, Default,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Waiting for a slot or a connection.
+    #[default]
+    Waiting,
+    /// Looking at both sides.
+    Surveying,
+    /// Carrying.
+    Transferring,
+    /// Closing the accounts.
+    Finishing,
+}
+
+/// A reading of [`Progress`].
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema, Default,
+)]
+pub struct ProgressReading {
+    /// What the pass is doing.
+    pub stage: Stage,
+    /// Messages settled so far by this pass.
+    pub messages: u64,
+    /// Messages it set out to settle.
+    pub messages_total: u64,
+    /// Bytes copied so far.
+    pub bytes: u64,
+    /// Bytes it set out to copy.
+    pub bytes_total: u64,
+}
+
+impl Progress {
+    /// Says what the pass is doing now.
+    pub fn enter(&self, stage: Stage) {
+        self.counters.stage.store(stage as u64, Ordering::Relaxed);
+    }
+
+    /// Says what the pass has set out to do.
+    pub fn expect(&self, messages: u64, bytes: u64) {
+        self.counters.messages_total.fetch_add(messages, Ordering::Relaxed);
+        self.counters.bytes_total.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts settled messages and their bytes.
+    pub fn advance(&self, messages: u64, bytes: u64) {
+        self.counters.messages.fetch_add(messages, Ordering::Relaxed);
+        self.counters.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How far it is now.
+    pub fn read(&self) -> ProgressReading {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        ProgressReading {
+            stage: match get(&self.counters.stage) {
+                1 => Stage::Surveying,
+                2 => Stage::Transferring,
+                3 => Stage::Finishing,
+                _ => Stage::Waiting,
+            },
+            messages: get(&self.counters.messages),
+            messages_total: get(&self.counters.messages_total),
+            bytes: get(&self.counters.bytes),
+            bytes_total: get(&self.counters.bytes_total),
+        }
+    }
+}
+
+/// What came of a pass that ran to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// For the history.
+    pub record: PassRecord,
+    /// True if the pass found nothing to do.
+    pub quiet: bool,
+    /// Things an operator should know that stopped nothing (a keyword dropped, a name repaired).
+    pub notes: Vec<String>,
+}
+
+/// Why a pass did not run to its end. Everything committed before stands.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// One of the two servers.
+    #[error("{side}: {error}")]
+    Platform {
+        /// `source` or `destination`.
+        side: Side,
+        /// What it said.
+        error: crate::platform::Error,
+    },
+    /// The ledger.
+    #[error("the ledger cannot be written: {0}")]
+    Ledger(String),
+    /// More deletes than `max_delete` allows (law 5).
+    #[error(
+        "{planned} messages would be removed at the destination, more than max_delete allows ({allowed})"
+    )]
+    TooManyDeletes {
+        /// What the plan held.
+        planned: u64,
+        /// What the definition allows.
+        allowed: u64,
+    },
+    /// The source shows nothing although the ledger has messages.
+    #[error("the source shows no message at all, but {recorded} are recorded")]
+    SourceEmpty {
+        /// Messages in the ledger.
+        recorded: u64,
+    },
+    /// Asked to stop. What was in flight is settled or will be.
+    #[error("stopped")]
+    Stopped,
+}
+
+/// One of the two accounts of a mailbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Where mail comes from.
+    Source,
+    /// Where it goes.
+    Destination,
+}
+
+impl std::fmt::Display for Side {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Source => "source",
+            Self::Destination => "destination",
+        })
+    }
+}
+
+impl Error {
+    /// Whether and when trying again may help.
+    pub const fn retry(&self) -> crate::platform::Retry {
+        use crate::platform::Retry;
+        match self {
+            Self::Platform { error, .. } => error.retry(),
+            Self::Ledger(_) | Self::Stopped => Retry::Soon,
+            Self::TooManyDeletes { .. } | Self::SourceEmpty { .. } => Retry::Never,
+        }
+    }
+
+    /// One CamelCase word.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Platform { error, .. } => error.reason(),
+            Self::Ledger(_) => "LedgerFailed",
+            Self::TooManyDeletes { .. } => "TooManyDeletes",
+            Self::SourceEmpty { .. } => "SourceEmpty",
+            Self::Stopped => "Stopped",
+        }
+    }
+
+    /// What the operator can do about it; empty if nothing needs doing.
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Platform { error, .. } => error.remedy(),
+            Self::Ledger(_) => "check the disk that holds `state`".into(),
+            Self::TooManyDeletes { .. } => {
+                "if the deletes at the source are meant, raise `max_delete` in [sync]".into()
+            }
+            Self::SourceEmpty { .. } => "check that the source account is the right one and holds \
+                 its mail; drover removes nothing"
+                .into(),
+            Self::Stopped => String::new(),
+        }
+    }
+}
