@@ -25,10 +25,26 @@ impl Connections {
         Self { per_server: per_server.max(2), servers: Arc::default() }
     }
 
-    /// Waits for the right to one more connection to `server`.
-    pub async fn acquire(&self, server: &str) -> ConnectionPermit {
-        let permit = self.server(server).acquire_owned().await;
-        ConnectionPermit { _permit: permit.ok() }
+    /// Waits for the right to one more connection to each of two servers (which may be one and
+    /// the same). Never holds one right while it waits for the other: many passes that did could
+    /// wait for each other for ever.
+    pub async fn acquire_both(&self, one: &str, other: &str) -> (ConnectionPermit, ConnectionPermit) {
+        if one == other {
+            let both = self.server(one).acquire_many_owned(2).await.ok();
+            return (ConnectionPermit { _permit: both }, ConnectionPermit { _permit: None });
+        }
+        let (mut first, mut second) = (one, other);
+        let mut swapped = false;
+        loop {
+            // Semaphores are never closed, so waiting cannot fail.
+            let held = ConnectionPermit { _permit: self.server(first).acquire_owned().await.ok() };
+            if let Some(both) = self.try_acquire(second) {
+                return if swapped { (both, held) } else { (held, both) };
+            }
+            drop(held);
+            std::mem::swap(&mut first, &mut second);
+            swapped = !swapped;
+        }
     }
 
     /// The right to one more connection, if there is one at once. For connections that only make

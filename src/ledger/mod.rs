@@ -52,8 +52,8 @@ pub struct FollowedFolder {
     pub selection: u64,
     /// Where its messages go.
     pub place: PlaceNo,
-    /// Messages left out by the selection when the cursor was taken.
-    pub filtered: u64,
+    /// Messages left out by the selection.
+    pub filtered: IdSet,
 }
 
 /// A destination folder drover writes to.
@@ -101,6 +101,8 @@ pub struct Record {
     pub fingerprint: Fingerprint,
     /// RFC822.SIZE at the source, bytes.
     pub size: u64,
+    /// INTERNALDATE at the source, Unix seconds.
+    pub date: Option<i64>,
 }
 
 /// A settled message that has left the source; kept so that its return, or its appearance in
@@ -113,6 +115,8 @@ pub struct Retired {
     pub fingerprint: Fingerprint,
     /// RFC822.SIZE at the source, bytes.
     pub size: u64,
+    /// INTERNALDATE at the source, Unix seconds.
+    pub date: Option<i64>,
     /// The destination folder it was put in.
     pub place: PlaceNo,
     /// Its id there, unless it was gone.
@@ -195,6 +199,8 @@ pub struct IntentItem {
     pub fingerprint: Fingerprint,
     /// Bytes.
     pub size: u64,
+    /// INTERNALDATE at the source, Unix seconds.
+    pub date: Option<i64>,
     /// Absent: it is being copied. Present: it is being moved from there.
     pub moved_from: Option<MovedFrom>,
 }
@@ -340,4 +346,11 @@ pub struct Overview {
     pub retired: u64,
     /// The controller's state.
     pub state: MailboxState,
+}
+
+impl MailboxKey {
+    /// The key of a mailbox.
+    pub fn of(mailbox: &crate::definition::Mailbox) -> Self {
+        Self(mailbox.identity().into())
+    }
 }

@@ -12,6 +12,7 @@ mod phase;
 
 pub use condition::{Condition, ConditionType, Truth};
 pub use flags::{Flags, Keyword, SystemFlag};
+pub(crate) use folder::escape;
 pub use folder::{Folder, FolderName, FolderPath, Role};
 pub use item::{Cursor, Epoch, Fingerprint, IdSet, Item, ItemId, Meta};
 pub use phase::{Accounts, PassKind, Phase};

@@ -1,11 +1,52 @@
 //! One pass over one mailbox: survey → plan → transfer.
+//!
+//! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
+//!   `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
+//! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
+//!   the definition allows; `job`, `copy` and `mend` are its parts.
+//! - `verify` compares both sides without the ledger.
+//!
+//! `docs/pass.md` tells the whole story.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ledger::PassRecord;
+use crate::flow::{Connections, Memory};
+use crate::ledger::{Ledger, PassRecord};
+use crate::platform;
+
+mod copy;
+mod diff;
+mod job;
+mod lane;
+mod mend;
+mod naming;
+mod pairing;
+mod pass;
+pub mod plan;
+mod recognise;
+mod survey;
+pub mod verify;
+
+pub use pass::{plan, run};
+
+/// What all passes share. Clones share it too.
+#[derive(Clone)]
+pub struct Context {
+    /// The durable record.
+    pub ledger: Ledger,
+    /// The budget for message bytes in flight.
+    pub memory: Memory,
+    /// Connections to each server.
+    pub connections: Connections,
+    /// How connections behave.
+    pub options: platform::Options,
+    /// How long a write whose answer was lost may still land.
+    pub settle_grace: Duration,
+}
 
 /// How far a pass is, readable at any time from anywhere.
 #[derive(Debug, Clone, Default)]
@@ -116,7 +157,7 @@ pub enum Error {
     },
     /// The ledger.
     #[error("the ledger cannot be written: {0}")]
-    Ledger(String),
+    Ledger(#[from] crate::ledger::Error),
     /// More deletes than `max_delete` allows (law 5).
     #[error(
         "{planned} messages would be removed at the destination, more than max_delete allows ({allowed})"
@@ -132,6 +173,14 @@ pub enum Error {
     SourceEmpty {
         /// Messages in the ledger.
         recorded: u64,
+    },
+    /// A pass whose accounts do not close (law 6): a defect of drover, or a server that lies.
+    #[error("the accounts do not close: {seen} messages seen, {accounted} accounted for")]
+    Accounts {
+        /// Messages the source showed.
+        seen: u64,
+        /// Messages that are accounted for.
+        accounted: u64,
     },
     /// Asked to stop. What was in flight is settled or will be.
     #[error("stopped")]
@@ -163,7 +212,7 @@ impl Error {
         use crate::platform::Retry;
         match self {
             Self::Platform { error, .. } => error.retry(),
-            Self::Ledger(_) | Self::Stopped => Retry::Soon,
+            Self::Ledger(_) | Self::Accounts { .. } | Self::Stopped => Retry::Soon,
             Self::TooManyDeletes { .. } | Self::SourceEmpty { .. } => Retry::Never,
         }
     }
@@ -175,6 +224,7 @@ impl Error {
             Self::Ledger(_) => "LedgerFailed",
             Self::TooManyDeletes { .. } => "TooManyDeletes",
             Self::SourceEmpty { .. } => "SourceEmpty",
+            Self::Accounts { .. } => "AccountsOpen",
             Self::Stopped => "Stopped",
         }
     }
@@ -183,7 +233,8 @@ impl Error {
     pub fn remedy(&self) -> String {
         match self {
             Self::Platform { error, .. } => error.remedy(),
-            Self::Ledger(_) => "check the disk that holds `state`".into(),
+            Self::Ledger(error) => error.remedy(),
+            Self::Accounts { .. } => "drover looks again; if it stays so, please report it".into(),
             Self::TooManyDeletes { .. } => {
                 "if the deletes at the source are meant, raise `max_delete` in [sync]".into()
             }

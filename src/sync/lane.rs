@@ -1,0 +1,65 @@
+//! A pair of connections, one to each side, with the right to hold them.
+
+use crate::definition::{Account, Mailbox};
+use crate::flow::ConnectionPermit;
+use crate::platform::{self, Destination, Source};
+
+use super::{Context, Error, Side};
+
+/// One signed-in connection to each side.
+pub(crate) struct Lane {
+    pub(crate) source: Box<dyn Source>,
+    pub(crate) destination: Box<dyn Destination>,
+    _permits: (ConnectionPermit, ConnectionPermit),
+}
+
+impl Lane {
+    /// Opens a lane; waits until both servers may be connected to.
+    pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
+        let servers = (server(&mailbox.source), server(&mailbox.destination));
+        let permits = context.connections.acquire_both(&servers.0, &servers.1).await;
+        Self::connect(context, mailbox, permits).await
+    }
+
+    /// Opens one more lane if both servers may be connected to at once.
+    pub(crate) async fn open_another(
+        context: &Context,
+        mailbox: &Mailbox,
+    ) -> Option<Result<Self, Error>> {
+        let source = context.connections.try_acquire(&server(&mailbox.source))?;
+        let destination = context.connections.try_acquire(&server(&mailbox.destination))?;
+        Some(Self::connect(context, mailbox, (source, destination)).await)
+    }
+
+    async fn connect(
+        context: &Context,
+        mailbox: &Mailbox,
+        permits: (ConnectionPermit, ConnectionPermit),
+    ) -> Result<Self, Error> {
+        let (source, destination) = tokio::try_join!(
+            async { platform::source(&mailbox.source, &context.options).await.map_err(at_source) },
+            async {
+                let account = &mailbox.destination;
+                platform::destination(account, &context.options).await.map_err(at_destination)
+            },
+        )?;
+        Ok(Self { source, destination, _permits: permits })
+    }
+
+    /// Takes leave of both servers.
+    pub(crate) async fn close(mut self) {
+        tokio::join!(self.source.logout(), self.destination.logout());
+    }
+}
+
+fn server(account: &Account) -> String {
+    format!("{}:{}", account.endpoint.host, account.endpoint.port)
+}
+
+pub(crate) const fn at_source(error: platform::Error) -> Error {
+    Error::Platform { side: Side::Source, error }
+}
+
+pub(crate) const fn at_destination(error: platform::Error) -> Error {
+    Error::Platform { side: Side::Destination, error }
+}

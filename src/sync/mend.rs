@@ -1,0 +1,295 @@
+//! Settles what an earlier pass left open, and finds the destination's messages again where
+//! their ids are over (UIDVALIDITY changed, a folder was made anew). Only the destination tells;
+//! nothing is guessed.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::Utc;
+
+use crate::ledger::{
+    Change, Filed, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo, Record,
+    Retired, Stranger,
+};
+use crate::model::{Epoch, Fingerprint, IdSet, ItemId};
+use crate::platform::{Account, Destination, FolderStatus, Sighting};
+
+use super::lane::{Lane, at_destination};
+use super::pairing::{Sizes, Trait, pair};
+use super::recognise::stranger;
+use super::Error;
+
+/// Waits until nothing that an earlier pass sent can still be under way, then settles its moves.
+/// Copies are settled by being recognised at the destination; see `recognise`.
+pub(crate) async fn intents(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    lane: &mut Lane,
+    grace: Duration,
+) -> Result<(), Error> {
+    let Some(youngest) = overview.intents.iter().map(|i| i.made).max() else { return Ok(()) };
+    tracing::info!(
+        intents = overview.intents.len(),
+        "an earlier pass was cut short; looking at the destination for what it left"
+    );
+    // A server may still be at work on the last thing it was sent before the connection broke.
+    let age = (Utc::now() - youngest).to_std().unwrap_or_default();
+    if let Some(left) = grace.checked_sub(age) {
+        tokio::time::sleep(left).await;
+    }
+    for intent in &overview.intents {
+        if intent.items.iter().any(|item| item.moved_from.is_some()) {
+            moves(ledger, overview, lane, intent).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Finds out which of an intent's moves happened.
+async fn moves(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<(), Error> {
+    let mut changes = vec![Change::DropIntent(intent.no)];
+    let mut landed = Vec::new();
+    let mut place = overview.places.get(&intent.place).cloned();
+    if let Some(place) = &mut place {
+        let destination = lane.destination.as_mut();
+        if let Some((epoch, next)) = open(destination, place).await?
+            && epoch == intent.epoch
+        {
+            let since = IdSet::range(intent.next, ItemId(next.0.saturating_sub(1)));
+            let unseen = since.difference(&place.known);
+            if !unseen.is_empty() {
+                landed =
+                    destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
+            }
+        }
+    }
+    for item in &intent.items {
+        let Some(from) = &item.moved_from else { continue };
+        let found = landed.iter().position(|s| s.fingerprint == item.fingerprint);
+        if let Some(at) = found.map(|at| landed.remove(at).id) {
+            changes.push(unfile(from));
+            let record = Record {
+                id: item.id,
+                place: intent.place,
+                at: Some(at),
+                origin: from.origin,
+                flags: item.flags.clone(),
+                fingerprint: item.fingerprint,
+                size: item.size,
+                date: item.date,
+            };
+            changes.push(Change::PutRecords(item.folder, vec![record]));
+            if let Some(place) = &mut place {
+                place.known.insert(at);
+            }
+        } else if !still_there(overview, lane, from).await? {
+            // Neither here nor there: its user took it away meanwhile.
+            changes.extend(forget_copy(ledger, from).await?);
+        }
+    }
+    changes.extend(place.map(Change::PutPlace));
+    ledger.commit(changes).await?;
+    Ok(())
+}
+
+/// The change that takes a message from where the ledger has it.
+pub(crate) fn unfile(from: &MovedFrom) -> Change {
+    match from.filed {
+        Filed::Record(folder, id) => Change::DropRecords(folder, IdSet::range(id, id)),
+        Filed::Retired(no) => Change::Unretire(no),
+    }
+}
+
+async fn still_there(
+    overview: &Overview,
+    lane: &mut Lane,
+    from: &MovedFrom,
+) -> Result<bool, Error> {
+    let Some(place) = overview.places.get(&from.place) else { return Ok(false) };
+    let ids = IdSet::range(from.at, from.at);
+    match lane.destination.sight(&place.name, &ids).await {
+        Ok(seen) => Ok(!seen.is_empty()),
+        Err(crate::platform::Error::FolderGone(_)) => Ok(false),
+        Err(error) => Err(at_destination(error)),
+    }
+}
+
+/// Notes that a message's copy is gone.
+async fn forget_copy(ledger: &MailboxLedger, from: &MovedFrom) -> Result<Vec<Change>, Error> {
+    Ok(match from.filed {
+        Filed::Record(folder, id) => {
+            let records = ledger.records(folder, &IdSet::range(id, id)).await?;
+            let lost = records.into_iter().map(|record| Record { at: None, ..record }).collect();
+            vec![Change::PutRecords(folder, lost)]
+        }
+        Filed::Retired(no) => vec![Change::Unretire(no)],
+    })
+}
+
+async fn open(
+    destination: &mut dyn Destination,
+    place: &Place,
+) -> Result<Option<(Epoch, ItemId)>, Error> {
+    match destination.open(&place.name).await {
+        Ok(opened) => Ok(Some((opened.epoch, opened.next))),
+        Err(crate::platform::Error::FolderGone(_)) => Ok(None),
+        Err(error) => Err(at_destination(error)),
+    }
+}
+
+/// Rebuilds the places whose ids at the destination are not those the ledger knows.
+pub(crate) async fn places(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    lane: &mut Lane,
+    there: &[FolderStatus],
+) -> Result<bool, Error> {
+    let mut mended = false;
+    for place in overview.places.values() {
+        let status = there.iter().find(|s| s.folder.name == place.name);
+        if let (Some(known), Some(now)) = (place.epoch, status.and_then(|s| s.epoch))
+            && known != now
+        {
+            tracing::warn!(folder = %place.path, "the destination renewed the folder's ids; finding its messages again");
+            place_anew(ledger, overview, lane.destination.as_mut(), place.clone(), now).await?;
+            mended = true;
+        }
+    }
+    Ok(mended)
+}
+
+/// Pairs the records of a place with what stands there now. A record whose copy is not found was
+/// removed by its user and stays so (law 4). Answers the place as it was filed.
+pub(crate) async fn place_anew(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    destination: &mut dyn Destination,
+    mut place: Place,
+    epoch: Epoch,
+) -> Result<Place, Error> {
+    let opened = destination.open(&place.name).await.map_err(at_destination)?;
+    let all = match opened.next.0 {
+        0 | 1 => IdSet::new(),
+        next => IdSet::range(ItemId(1), ItemId(next - 1)),
+    };
+    let seen = if all.is_empty() || opened.messages == 0 {
+        Vec::new()
+    } else {
+        destination.sight(&place.name, &all).await.map_err(at_destination)?
+    };
+    let mut shelf = Shelf::new(&seen);
+    place.epoch = Some(epoch);
+    place.known = all;
+    let mut changes = vec![Change::DropStrangers(
+        place.no,
+        IdSet::range(ItemId(0), ItemId(u64::MAX)),
+    )];
+    for folder in overview.folders.values() {
+        let mut after = None;
+        loop {
+            let page = ledger.page_after(folder.no, after).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            let here = |r: &Record| r.place == place.no && r.at.is_some();
+            let found: Vec<Record> = page
+                .into_iter()
+                .filter(here)
+                .map(|record| Record { at: shelf.take(record.fingerprint, record.size), ..record })
+                .collect();
+            if !found.is_empty() {
+                changes.push(Change::PutRecords(folder.no, found));
+            }
+        }
+    }
+    let retired = ledger.retired(&shelf.fingerprints()).await?;
+    for row in retired.into_iter().filter(|row| row.place == place.no) {
+        let at = shelf.take(row.fingerprint, row.size);
+        changes.push(Change::Unretire(row.no));
+        changes.push(Change::Retire(Retired { no: 0, at, ..row }));
+    }
+    changes.push(Change::PutStrangers(place.no, shelf.rest()));
+    changes.push(Change::PutPlace(place.clone()));
+    ledger.commit(changes).await?;
+    Ok(place)
+}
+
+/// Messages that may be taken once each, by what names them.
+struct Shelf {
+    rows: HashMap<Fingerprint, Vec<Stranger>>,
+}
+
+impl Shelf {
+    fn new(seen: &[Sighting]) -> Self {
+        let mut rows: HashMap<Fingerprint, Vec<Stranger>> = HashMap::new();
+        for row in seen.iter().map(stranger) {
+            rows.entry(row.fingerprint).or_default().push(row);
+        }
+        Self { rows }
+    }
+
+    /// The one of that size if there is one, else the first of that name: servers may store what
+    /// they were given with another length.
+    fn take(&mut self, fingerprint: Fingerprint, size: u64) -> Option<ItemId> {
+        let rows = self.rows.get_mut(&fingerprint)?;
+        let at = rows.iter().position(|row| row.size == size).or((!rows.is_empty()).then_some(0))?;
+        Some(rows.remove(at).id)
+    }
+
+    fn fingerprints(&self) -> HashSet<Fingerprint> {
+        self.rows.keys().copied().collect()
+    }
+
+    fn rest(self) -> Vec<Stranger> {
+        self.rows.into_values().flatten().collect()
+    }
+}
+
+/// What landed of a batch whose answer was lost, refused as a whole, or did not name the ids:
+/// for each of `wanted` its id, if it is there.
+pub(crate) async fn landed(
+    destination: &mut dyn Destination,
+    place: &Place,
+    epoch: Epoch,
+    since: ItemId,
+    wanted: &[Trait],
+) -> Result<Vec<Option<ItemId>>, Error> {
+    let opened = destination.open(&place.name).await.map_err(at_destination)?;
+    if opened.epoch != epoch {
+        let name = place.path.to_string();
+        return Err(at_destination(crate::platform::Error::EpochChanged(name)));
+    }
+    let range = IdSet::range(since, ItemId(opened.next.0.saturating_sub(1)));
+    let unseen = range.difference(&place.known);
+    let mut at = vec![None; wanted.len()];
+    if unseen.is_empty() {
+        return Ok(at);
+    }
+    let seen = destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
+    let theirs: Vec<Trait> = seen
+        .iter()
+        .map(|s| Trait { fingerprint: s.fingerprint, size: s.size, date: None, named: true })
+        .collect();
+    let ours: Vec<Trait> = wanted.iter().map(|t| Trait { date: None, ..*t }).collect();
+    let paired = pair(&ours, &theirs, Sizes::TwoServers);
+    for (mine, theirs) in paired.sure {
+        at[mine] = Some(seen[theirs].id);
+    }
+    for (mine, yours) in paired.doubtful {
+        // All of them were sent in order, in one go; what landed of equals is a leading part.
+        for (mine, yours) in mine.into_iter().zip(yours) {
+            at[mine] = Some(seen[yours].id);
+        }
+    }
+    Ok(at)
+}
+
+/// The origin of everything drover writes.
+pub(crate) const OURS: Origin = Origin::Copied;
+
+/// Places by number, as a job needs them to find what it moves from.
+pub(crate) type Places = BTreeMap<PlaceNo, Place>;

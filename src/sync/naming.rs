@@ -1,0 +1,148 @@
+//! Where a source folder goes, and what its name becomes there. Pure.
+//!
+//! Stronger rules first: `[folders] map`, `prefix`, the inbox, the role, the same path. A folder
+//! below a mapped or role-matched one goes with it. The name is then fitted to the destination's
+//! separator; what it cannot hold is written `=2E`, which people see and which never makes two
+//! names one. Nothing is remembered: a lost ledger finds the same folders again.
+
+use std::collections::BTreeMap;
+
+use crate::definition::{FolderRules, FolderTarget};
+use crate::model::{Folder, FolderPath, Role, escape};
+use crate::platform::{FolderStatus, Naming};
+
+use super::plan::Target;
+
+/// Knows both folder trees and the definition's rules.
+pub(crate) struct Namer<'a> {
+    rules: &'a FolderRules,
+    naming: &'a Naming,
+    /// Paths of the source's folders that have a role.
+    source_roles: BTreeMap<&'a FolderPath, Role>,
+    destination: &'a [FolderStatus],
+}
+
+impl<'a> Namer<'a> {
+    pub(crate) fn new(
+        rules: &'a FolderRules,
+        naming: &'a Naming,
+        source: &'a [FolderStatus],
+        destination: &'a [FolderStatus],
+    ) -> Self {
+        let roles = source.iter().map(|s| &s.folder);
+        let source_roles = roles.filter_map(|f| Some((&f.path, f.role?))).collect();
+        Self { rules, naming, source_roles, destination }
+    }
+
+    /// The destination folder for a source folder.
+    pub(crate) fn target(&self, folder: &Folder) -> Target {
+        let wanted = self.wanted(&folder.path);
+        // A folder that is there under either spelling is the one: so a name that was once
+        // refused in its plain spelling is found again without a record of it.
+        let plain = self.fit(&wanted, false);
+        let strict = self.fit(&wanted, true);
+        let exists = |path: &FolderPath| self.find(path).is_some();
+        let path = if !exists(&plain) && exists(&strict) { &strict } else { &plain };
+        let name = match self.find(path) {
+            Some(there) => there.folder.name.clone(),
+            None => self.naming.name(path),
+        };
+        Target {
+            exists: exists(path),
+            repaired: *path != wanted,
+            strict_name: (strict != *path).then(|| (self.naming.name(&strict), strict.clone())),
+            path: path.clone(),
+            name,
+            role: folder.role,
+        }
+    }
+
+    /// The path by the rules, before it is fitted.
+    fn wanted(&self, path: &FolderPath) -> FolderPath {
+        let segments = path.segments();
+        // The nearest ancestor-or-self that a rule names decides; the rest hangs below it.
+        for depth in (1..=segments.len()).rev() {
+            let head = FolderPath::new(segments[..depth].iter().cloned());
+            let base = self.mapped(&head).or_else(|| self.by_role(&head));
+            if let Some(base) = base {
+                let tail = segments[depth..].iter().cloned();
+                return FolderPath::new(base.segments().iter().cloned().chain(tail));
+            }
+        }
+        match &self.rules.prefix {
+            Some(prefix) => path.below(prefix),
+            None => path.clone(),
+        }
+    }
+
+    fn mapped(&self, path: &FolderPath) -> Option<FolderPath> {
+        let (_, target) = self.rules.map.iter().find(|(from, _)| from == path)?;
+        Some(match target {
+            FolderTarget::Path(path) => path.clone(),
+            FolderTarget::Role(role) => self.role_path(*role).unwrap_or_else(|| path.clone()),
+        })
+    }
+
+    fn by_role(&self, path: &FolderPath) -> Option<FolderPath> {
+        if self.rules.prefix.is_some() {
+            return None;
+        }
+        self.role_path(*self.source_roles.get(path)?)
+    }
+
+    fn role_path(&self, role: Role) -> Option<FolderPath> {
+        if role == Role::Inbox {
+            return Some(FolderPath::inbox());
+        }
+        let has = |s: &&FolderStatus| s.folder.role == Some(role) && s.selectable;
+        self.destination.iter().find(has).map(|s| s.folder.path.clone())
+    }
+
+    fn find(&self, path: &FolderPath) -> Option<&FolderStatus> {
+        self.destination.iter().find(|s| s.folder.path == *path)
+    }
+
+    /// Fits each segment to the destination. `strict`: also what servers merely tend to refuse.
+    fn fit(&self, path: &FolderPath, strict: bool) -> FolderPath {
+        if path.is_inbox() {
+            return path.clone();
+        }
+        let separator = self.naming.separator;
+        let illegal = |c: char| {
+            Some(c) == separator
+                // A slash is refused by most servers even where it does not separate.
+                || c == '/'
+                || c.is_control()
+                || strict && (c.is_ascii_punctuation() && !"-_&'()+,@=".contains(c))
+        };
+        let mut segments: Vec<String> =
+            path.segments().iter().map(|segment| escape(segment, illegal)).collect();
+        if strict {
+            for segment in &mut segments {
+                *segment = escape_edges(segment);
+            }
+        }
+        // Below the namespace prefix `INBOX.` there is no room for another INBOX.
+        if let Some(first) = segments.first_mut()
+            && !self.naming.prefix.is_empty()
+            && first.trim_end_matches('=').eq_ignore_ascii_case("INBOX")
+        {
+            first.push('=');
+        }
+        if separator.is_none() {
+            segments = vec![segments.join("=2F")];
+        }
+        FolderPath::new(segments)
+    }
+}
+
+/// Blanks at either end are refused or cut by many servers.
+fn escape_edges(segment: &str) -> String {
+    let trimmed = segment.trim_matches(' ');
+    let start = segment.len() - segment.trim_start_matches(' ').len();
+    let end = segment.len() - start - trimmed.len();
+    if trimmed.is_empty() {
+        return "=20".repeat(segment.len());
+    }
+    format!("{}{trimmed}{}", "=20".repeat(start), "=20".repeat(end))
+}

@@ -1,0 +1,342 @@
+//! A pass from its first look to its closed accounts.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::Utc;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::definition::{Mailbox, MaxDelete};
+use crate::flow::Rate;
+use crate::ledger::{Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord};
+use crate::model::{Accounts, PassKind};
+
+use super::job::{Job, Tally, depart};
+use super::lane::{Lane, at_destination};
+use super::plan::{Arrival, Plan, Summary};
+use super::survey::{self, Basis, Survey};
+use super::{Context, Error, Progress, Report, Stage, mend};
+
+/// Runs one pass over a mailbox. What was done before an error or a stop stands.
+///
+/// # Errors
+/// See [`Error`]; its `retry` says what to do about it.
+pub async fn run(
+    context: &Context,
+    mailbox: &Arc<Mailbox>,
+    kind: PassKind,
+    progress: &Progress,
+    stop: &CancellationToken,
+) -> Result<Report, Error> {
+    let began = Utc::now();
+    let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
+    let lane = stop.run_until_cancelled(Lane::open(context, mailbox));
+    let mut lane = lane.await.ok_or(Error::Stopped)??;
+    progress.enter(Stage::Surveying);
+
+    let pass = Pass { context, mailbox, kind, progress, stop, ledger: &ledger };
+    // Nothing is written to either server while surveying: it may be dropped anywhere.
+    let surveyed = stop.run_until_cancelled(pass.survey(&mut lane)).await;
+    let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
+    let quiet = survey.plan.is_quiet() && overview.intents.is_empty();
+    let (baseline, mut notes) = (accounts(&survey.plan), survey.plan.notes.clone());
+    progress.enter(Stage::Transferring);
+    let (tally, more_notes) = pass.carry_out(lane, survey, overview).await?;
+    progress.enter(Stage::Finishing);
+    notes.extend(more_notes);
+
+    let mut accounts = baseline;
+    let seen = accounts.seen;
+    accounts += tally.accounts;
+    accounts.seen = seen;
+    if !accounts.close() {
+        return Err(Error::Accounts { seen, accounted: accounts.accounted() });
+    }
+    let record = PassRecord {
+        kind,
+        began,
+        ended: Utc::now(),
+        accounts,
+        bytes: tally.bytes,
+        flag_changes: tally.flag_changes,
+        moves: tally.moves,
+        removed: tally.removed,
+        error: None,
+    };
+    Ok(Report { record, quiet, notes })
+}
+
+/// What the next pass would do, in numbers. Writes nowhere, not even to the ledger.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn plan(
+    context: &Context,
+    mailbox: &Arc<Mailbox>,
+    kind: PassKind,
+) -> Result<Summary, Error> {
+    let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
+    let mut lane = Lane::open(context, mailbox).await?;
+    let overview = ledger.overview().await?;
+    let basis = Basis { mailbox, kind, ledger: &ledger, overview: &overview };
+    let survey = survey::take(&basis, &mut lane).await?;
+    lane.close().await;
+    survey::refuse_empty_source(&basis, &survey)?;
+    brake(mailbox, &overview, &survey.plan)?;
+    Ok(survey.plan.summary())
+}
+
+struct Pass<'a> {
+    context: &'a Context,
+    mailbox: &'a Arc<Mailbox>,
+    kind: PassKind,
+    progress: &'a Progress,
+    stop: &'a CancellationToken,
+    ledger: &'a MailboxLedger,
+}
+
+impl Pass<'_> {
+    /// Settles what an earlier pass left, then looks and plans.
+    async fn survey(&self, lane: &mut Lane) -> Result<(Survey, Overview), Error> {
+        let ledger = self.ledger;
+        let mut overview = ledger.overview().await?;
+        let unsettled = !overview.intents.is_empty();
+        mend::intents(ledger, &overview, lane, self.context.settle_grace).await?;
+        let there = lane.destination.folders().await.map_err(at_destination)?;
+        if mend::places(ledger, &overview, lane, &there).await? || unsettled {
+            overview = ledger.overview().await?;
+        }
+        let basis =
+            Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };
+        let mut survey = survey::take(&basis, lane).await?;
+        survey::refuse_empty_source(&basis, &survey)?;
+        brake(self.mailbox, &overview, &survey.plan)?;
+        let learned = std::mem::take(&mut survey.learned);
+        if !learned.is_empty() {
+            ledger.commit(learned).await?;
+        }
+        Ok((survey, overview))
+    }
+
+    async fn carry_out(
+        &self,
+        mut lane: Lane,
+        survey: Survey,
+        overview: Overview,
+    ) -> Result<(Tally, Vec<String>), Error> {
+        let Survey { plan, places, followed, .. } = survey;
+        let (plan, closed) = self.rename(&mut lane, plan, &places).await?;
+        let settled: Vec<u64> = overview.intents.iter().map(|i| i.no).collect();
+        let next_intent = settled.iter().max().map_or(1, |no| no + 1);
+        let entangled = entangled(&plan);
+
+        let mut jobs: BTreeMap<_, Job> = BTreeMap::new();
+        let overview = Arc::new(overview);
+        let places = Arc::new(places);
+        let entangled = Arc::new(entangled);
+        let intents = Arc::new(AtomicU64::new(next_intent));
+        let rate = Rate::new(self.mailbox.carry.rate);
+        for folder in plan.folders {
+            let Some(place) = places.get(&folder.place) else { continue };
+            let Some(followed) = followed.get(&folder.no) else { continue };
+            let (messages, bytes) = (folder.arrivals.len() + folder.flags.len(), folder.copies().1);
+            self.progress.expect(messages as u64, bytes);
+            let job = jobs.entry(folder.place).or_insert_with(|| Job {
+                context: self.context.clone(),
+                ledger: self.ledger.clone(),
+                overview: Arc::clone(&overview),
+                places: Arc::clone(&places),
+                place: place.clone(),
+                folders: Vec::new(),
+                followed: Vec::new(),
+                entangled: Arc::clone(&entangled),
+                rules: survey::rules_digest(self.mailbox),
+                deletes: self.mailbox.carry.deletes && self.kind.mirrors(),
+                flags: self.mailbox.carry.flags,
+                rate: rate.clone(),
+                progress: self.progress.clone(),
+                stop: self.stop.clone(),
+                intents: Arc::clone(&intents),
+                tally: Tally::default(),
+                lost_keywords: BTreeSet::new(),
+                notes: Vec::new(),
+                later: Vec::new(),
+            });
+            job.folders.push(folder);
+            job.followed.push(followed.clone());
+        }
+        let mut jobs: Vec<Job> = jobs.into_values().collect();
+        jobs.sort_by_key(|job| std::cmp::Reverse(job.weight()));
+        let (done, lane) = self.work(lane, jobs).await?;
+
+        let mut tally = Tally::default();
+        let mut notes = Vec::new();
+        let mut changes = Vec::new();
+        let mut lost: BTreeSet<String> = BTreeSet::new();
+        for job in done {
+            tally.add(&job.tally);
+            notes.extend(job.notes);
+            changes.extend(job.later);
+            lost.extend(job.lost_keywords);
+        }
+        let mut lane = lane;
+        for folder in closed {
+            let no = folder.no;
+            tally.removed += depart(self.ledger, &mut lane, &places, no, folder.departures).await?;
+            changes.push(Change::DropFolder(no));
+        }
+        changes.extend(settled.into_iter().map(Change::DropIntent));
+        if !changes.is_empty() {
+            self.ledger.commit(changes).await?;
+        }
+        lane.close().await;
+        if !lost.is_empty() {
+            let names: Vec<String> = lost.into_iter().collect();
+            notes.push(format!("the destination does not keep these keywords: {}", names.join(" ")));
+        }
+        Ok((tally, notes))
+    }
+
+    /// Renames folders, parents first.
+    async fn rename(
+        &self,
+        lane: &mut Lane,
+        mut plan: Plan,
+        places: &super::mend::Places,
+    ) -> Result<(Plan, Vec<super::plan::FolderPlan>), Error> {
+        for rename in std::mem::take(&mut plan.renames) {
+            if !rename.carried_by_parent {
+                tracing::info!(from = %rename.from.1, to = %rename.to.1, "a folder was renamed at the source");
+                let (from, to) = (&rename.from.0, &rename.to.0);
+                lane.destination.rename_folder(from, to).await.map_err(at_destination)?;
+            }
+            if let Some(place) = places.get(&rename.place) {
+                self.ledger.commit(vec![Change::PutPlace(place.clone())]).await?;
+            }
+        }
+        let closed = std::mem::take(&mut plan.closed);
+        Ok((plan, closed))
+    }
+
+    /// Works the jobs off, the largest first, over as many lanes as are allowed and there are.
+    /// Gives one lane back for what comes after.
+    async fn work(&self, lane: Lane, jobs: Vec<Job>) -> Result<(Vec<Job>, Lane), Error> {
+        let allowed = self
+            .mailbox
+            .source
+            .endpoint
+            .connections
+            .min(self.mailbox.destination.endpoint.connections);
+        // A job that moves nothing over the wire is not worth a connection.
+        let heavy = jobs.iter().filter(|job| job.weight() > 0).count();
+        let workers = allowed.min(heavy).max(1);
+        let queue = Arc::new(Mutex::new(jobs.into_iter().collect::<VecDeque<_>>()));
+        // The first error stops the others after what they have in flight.
+        let halt = self.stop.child_token();
+        let mut set = JoinSet::new();
+        for n in 1..workers {
+            let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
+            let (queue, halt) = (Arc::clone(&queue), halt.clone());
+            set.spawn(async move {
+                match Lane::open_another(&context, &mailbox).await {
+                    Some(Ok(lane)) => {
+                        let (done, lane, error) = worker(lane, &queue, &halt).await;
+                        lane.close().await;
+                        (done, error)
+                    }
+                    // One lane is enough to go on; what is wrong will show there.
+                    Some(Err(error)) => {
+                        tracing::debug!(lane = n, %error, "no further connection");
+                        (Vec::new(), None)
+                    }
+                    None => (Vec::new(), None),
+                }
+            });
+        }
+        let (mut done, lane, mut error) = worker(lane, &queue, &halt).await;
+        while let Some(joined) = set.join_next().await {
+            match joined {
+                Ok((more, failed)) => {
+                    done.extend(more);
+                    error = match (error, failed) {
+                        // The cause, not its consequence.
+                        (None | Some(Error::Stopped), Some(failed)) => Some(failed),
+                        (error, _) => error,
+                    };
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        match error {
+            Some(error) => Err(error),
+            None if self.stop.is_cancelled() => Err(Error::Stopped),
+            None => Ok((done, lane)),
+        }
+    }
+}
+
+async fn worker(
+    mut lane: Lane,
+    queue: &Mutex<VecDeque<Job>>,
+    halt: &CancellationToken,
+) -> (Vec<Job>, Lane, Option<Error>) {
+    let mut done = Vec::new();
+    while !halt.is_cancelled() {
+        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        let Some(mut job) = next else { break };
+        job.stop = halt.clone();
+        if let Err(error) = job.run(&mut lane).await {
+            halt.cancel();
+            return (done, lane, Some(error));
+        }
+        done.push(job);
+    }
+    (done, lane, None)
+}
+
+impl Tally {
+    fn add(&mut self, other: &Self) {
+        self.accounts += other.accounts;
+        self.bytes += other.bytes;
+        self.flag_changes += other.flag_changes;
+        self.moves += other.moves;
+        self.removed += other.removed;
+    }
+}
+
+/// What the plan says of messages that need nothing.
+fn accounts(plan: &Plan) -> Accounts {
+    let mut sum = Accounts::default();
+    for folder in &plan.folders {
+        sum += folder.accounts;
+    }
+    sum
+}
+
+/// Folders of which another folder's job files something: their cursors wait for it.
+fn entangled(plan: &Plan) -> BTreeSet<FolderNo> {
+    let filed = |a: &Arrival| match a {
+        Arrival::Move { of, .. } | Arrival::Refile { of, .. } => match of.filed {
+            Filed::Record(folder, _) => Some(folder),
+            Filed::Retired(_) => None,
+        },
+        Arrival::Copy(_) | Arrival::Adopt { .. } => None,
+    };
+    plan.folders.iter().flat_map(|f| f.arrivals.iter().filter_map(filed)).collect()
+}
+
+/// Law 5: more deletes than the definition allows stop the pass before anything is removed.
+fn brake(mailbox: &Mailbox, overview: &Overview, plan: &Plan) -> Result<(), Error> {
+    let recorded: u64 = overview.counts.values().map(|c| c.records).sum();
+    let allowed = match mailbox.carry.max_delete {
+        MaxDelete::Messages(n) => n,
+        MaxDelete::Percent(percent) => (recorded as f64 * percent / 100.0).floor() as u64,
+    };
+    let planned = plan.removes();
+    if planned > allowed {
+        return Err(Error::TooManyDeletes { planned, allowed });
+    }
+    Ok(())
+}

@@ -1,0 +1,416 @@
+//! Finds out which of the messages that are new in a source folder are not new at all: moved or
+//! returned there (then their copy moves along), or at the destination already (then they are
+//! adopted). What the naming headers leave in doubt, the content decides.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use crate::ledger::{Change, FolderNo, Intent, Origin, Place, PlaceNo, Stranger};
+use crate::model::{Flags, FolderName, IdSet, Item, ItemId};
+use crate::platform::{Account, ContentDigest, FolderStatus, Sighting};
+
+use super::Error;
+use super::diff::carried;
+use super::lane::{Lane, at_destination, at_source};
+use super::pairing::{Sizes, Trait, by_digest, pair};
+use super::plan::{Arrival, Departed};
+use super::survey::{Basis, Closed, Work};
+
+/// A new message of one of the folders under work: (index of the folder, index in its news).
+type New = (usize, usize);
+
+/// Where a departed message is kept until somebody claims it.
+#[derive(Clone, Copy)]
+enum Held {
+    Gone(usize, usize),
+    Closed(usize, usize),
+    Retired,
+}
+
+/// Decides about all new messages of all folders; answers their arrivals, folder by folder. What
+/// nobody claimed of `diff.gone` and `closed` stays there.
+pub(crate) async fn all(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    works: &mut [Work],
+    closed: &mut [Closed],
+    there: &[FolderStatus],
+    places: &mut BTreeMap<PlaceNo, Place>,
+    learned: &mut Vec<Change>,
+) -> Result<Vec<Vec<Arrival>>, Error> {
+    let mut news: Vec<Vec<Item>> = Vec::new();
+    for work in works.iter_mut() {
+        let mut items = std::mem::take(&mut work.diff.news);
+        items.append(&mut work.diff.retries);
+        items.sort_by_key(|item| item.id);
+        news.push(items);
+    }
+    let strangers = scout(lane, works, &news, there, places, basis, learned).await?;
+    let sightings = sight(basis, lane, works, closed, &news, &strangers).await?;
+
+    let mut arrivals: HashMap<New, Arrival> = HashMap::new();
+    moved(basis, lane, works, closed, &news, &sightings, places, &mut arrivals).await?;
+    adopted(basis, lane, works, &news, &sightings, strangers, places, &mut arrivals).await?;
+
+    let decide = |(w, items): (usize, Vec<Item>)| {
+        let one = |(n, item): (usize, Item)| {
+            arrivals.remove(&(w, n)).unwrap_or_else(|| Arrival::Copy(item))
+        };
+        items.into_iter().enumerate().map(one).collect()
+    };
+    Ok(news.into_iter().enumerate().map(decide).collect())
+}
+
+/// Looks at what stands in the target folders that drover has not seen yet. Only where something
+/// new is to go there.
+async fn scout(
+    lane: &mut Lane,
+    works: &[Work],
+    news: &[Vec<Item>],
+    there: &[FolderStatus],
+    places: &mut BTreeMap<PlaceNo, Place>,
+    basis: &Basis<'_>,
+    learned: &mut Vec<Change>,
+) -> Result<HashMap<PlaceNo, Vec<Stranger>>, Error> {
+    let mut strangers = HashMap::new();
+    for (work, _) in works.iter().zip(news).filter(|(_, news)| !news.is_empty()) {
+        let Some(place) = places.get_mut(&work.place) else { continue };
+        let status = there.iter().find(|s| s.folder.name == place.name && s.selectable);
+        let Some(status) = status.filter(|_| !strangers.contains_key(&work.place)) else {
+            continue;
+        };
+        let (epoch, next) = match (status.epoch, status.next) {
+            (Some(epoch), Some(next)) => (epoch, next),
+            _ => {
+                let open = lane.destination.open(&place.name).await.map_err(at_destination)?;
+                (open.epoch, open.next)
+            }
+        };
+        if place.epoch.is_some_and(|known| known != epoch) {
+            // Rebuilt since it was mended; the next pass mends it again.
+            continue;
+        }
+        let mut found = if basis.overview.places.contains_key(&work.place) {
+            basis.ledger.strangers(work.place).await?
+        } else {
+            Vec::new()
+        };
+        let all = match next.0 {
+            0 | 1 => IdSet::new(),
+            next => IdSet::range(ItemId(1), ItemId(next - 1)),
+        };
+        let unseen = all.difference(&place.known);
+        if !unseen.is_empty() {
+            let seen =
+                lane.destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
+            let news: Vec<Stranger> = seen.iter().map(stranger).collect();
+            place.epoch = Some(epoch);
+            place.known.extend_set(&unseen);
+            learned.push(Change::PutPlace(place.clone()));
+            learned.push(Change::PutStrangers(place.no, news.clone()));
+            found.extend(news);
+        }
+        strangers.insert(work.place, found);
+    }
+    Ok(strangers)
+}
+
+pub(crate) fn stranger(seen: &Sighting) -> Stranger {
+    Stranger { id: seen.id, fingerprint: seen.fingerprint, size: seen.size }
+}
+
+/// Reads the naming headers of the new messages, where anything could be recognised by them.
+async fn sight(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    works: &[Work],
+    closed: &[Closed],
+    news: &[Vec<Item>],
+    strangers: &HashMap<PlaceNo, Vec<Stranger>>,
+) -> Result<HashMap<New, Sighting>, Error> {
+    let left = works.iter().any(|w| !w.diff.gone.is_empty())
+        || closed.iter().any(|c| !c.gone.is_empty())
+        || basis.overview.retired > 0;
+    let mut sightings = HashMap::new();
+    for (w, work) in works.iter().enumerate() {
+        let adoptable = strangers.get(&work.place).is_some_and(|s| !s.is_empty());
+        let renewed = closed.iter().any(|c| c.renewed && c.before.name == work.folder.name);
+        let wanted = adoptable || renewed || left && basis.mailbox.carry.moves;
+        if news[w].is_empty() || !wanted {
+            continue;
+        }
+        let ids: IdSet = news[w].iter().map(|item| item.id).collect();
+        let seen = lane.source.sight(&work.folder.name, &ids).await.map_err(at_source)?;
+        for sighting in seen {
+            if let Ok(n) = news[w].binary_search_by_key(&sighting.id, |item| item.id) {
+                sightings.insert((w, n), sighting);
+            }
+        }
+    }
+    Ok(sightings)
+}
+
+fn trait_of(item: &Item, seen: &Sighting) -> Trait {
+    Trait {
+        fingerprint: seen.fingerprint,
+        size: seen.size,
+        date: item.meta.and_then(|m| m.date).map(|d| d.timestamp()),
+        named: seen.message_id.is_some(),
+    }
+}
+
+/// Claims departed messages for new ones.
+#[expect(clippy::too_many_arguments, reason = "one step of `all`, split off to be read alone")]
+async fn moved(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    works: &mut [Work],
+    closed: &mut [Closed],
+    news: &[Vec<Item>],
+    sightings: &HashMap<New, Sighting>,
+    places: &BTreeMap<PlaceNo, Place>,
+    arrivals: &mut HashMap<New, Arrival>,
+) -> Result<(), Error> {
+    let moves = basis.mailbox.carry.moves;
+    let mut departed: Vec<(Held, Departed)> = Vec::new();
+    for (w, work) in works.iter().enumerate().filter(|_| moves) {
+        let of = work.diff.gone.iter().enumerate();
+        departed.extend(of.map(|(n, r)| (Held::Gone(w, n), Departed::from_record(work.no, r))));
+    }
+    for (c, folder) in closed.iter().enumerate().filter(|(_, folder)| moves || folder.renewed) {
+        let of = folder.gone.iter().enumerate();
+        let no = folder.before.no;
+        departed.extend(of.map(|(n, r)| (Held::Closed(c, n), Departed::from_record(no, r))));
+    }
+    if moves && basis.overview.retired > 0 {
+        let wanted: HashSet<_> = sightings.values().map(|s| s.fingerprint).collect();
+        let rows = basis.ledger.retired(&wanted).await?;
+        departed.extend(rows.iter().map(|row| (Held::Retired, Departed::from_retired(row))));
+    }
+    if departed.is_empty() {
+        return Ok(());
+    }
+    let mut claimed: HashSet<usize> = HashSet::new();
+    // What was in the same folder before its ids were renewed has the first claim.
+    let renewed = (0..closed.len()).filter(|&c| closed[c].renewed).map(Some);
+    for only in renewed.chain([None].into_iter().filter(|_| moves)) {
+        let folder = only.map(|c| &closed[c].before.name);
+        let mut left: Vec<New> = sightings
+            .keys()
+            .copied()
+            .filter(|at| !arrivals.contains_key(at))
+            .filter(|at| folder.is_none_or(|name| works[at.0].folder.name == *name))
+            .collect();
+        left.sort_unstable();
+        let right: Vec<usize> = (0..departed.len())
+            .filter(|at| !claimed.contains(at))
+            .filter(|&at| only.is_none_or(|c| matches!(departed[at].0, Held::Closed(of, _) if of == c)))
+            .collect();
+        let ours: Vec<Trait> =
+            left.iter().map(|at| trait_of(&news[at.0][at.1], &sightings[at])).collect();
+        let theirs: Vec<Trait> = right
+            .iter()
+            .map(|&at| {
+                let d = &departed[at].1;
+                Trait { fingerprint: d.fingerprint, size: d.size, date: d.date, named: true }
+            })
+            .collect();
+        let mut paired = pair(&ours, &theirs, Sizes::OneServer);
+        for (mine, yours) in std::mem::take(&mut paired.doubtful) {
+            let ids = mine.iter().map(|&m| left[m]).collect::<Vec<_>>();
+            let ours_by = digest_news(lane, works, news, &ids).await?;
+            let mut copies: HashMap<PlaceNo, IdSet> = HashMap::new();
+            for d in yours.iter().map(|&y| &departed[right[y]].1) {
+                if let Some(at) = d.at {
+                    copies.entry(d.place).or_default().insert(at);
+                }
+            }
+            let theirs_by = digest_copies(basis, lane, places, &copies).await?;
+            let my = mine.iter().filter_map(|&m| Some((m, *ours_by.get(&left[m])?)));
+            let your = yours.iter().filter_map(|&y| {
+                let d = &departed[right[y]].1;
+                Some((y, *theirs_by.get(&(d.place, d.at?))?))
+            });
+            let mut found = by_digest(&my.collect::<Vec<_>>(), &your.collect::<Vec<_>>());
+            // A copy that its user removed cannot be compared any more. Headers, size and date
+            // agree: better to leave it removed than to bring it back (law 4).
+            let mut lost: Vec<usize> =
+                yours.iter().copied().filter(|&y| departed[right[y]].1.at.is_none()).collect();
+            for m in mine {
+                if !found.iter().any(|(a, _)| *a == m)
+                    && let Some(at) = lost.iter().position(|&y| theirs[y].date == ours[m].date)
+                {
+                    found.push((m, lost.swap_remove(at)));
+                }
+            }
+            paired.sure.extend(found);
+        }
+        for (m, y) in paired.sure {
+            let (at, d) = (left[m], right[y]);
+            claimed.insert(d);
+            let item = news[at.0][at.1].clone();
+            let of = departed[d].1.clone();
+            let work = &works[at.0];
+            let stays = of.at.is_none() || of.place == work.place || !basis.kind.mirrors();
+            let arrival =
+                if stays { Arrival::Refile { item, of } } else { Arrival::Move { item, of } };
+            arrivals.insert(at, arrival);
+        }
+    }
+    drop_claimed(works, closed, &departed, &claimed);
+    Ok(())
+}
+
+fn drop_claimed(
+    works: &mut [Work],
+    closed: &mut [Closed],
+    departed: &[(Held, Departed)],
+    claimed: &HashSet<usize>,
+) {
+    let mut from_works: HashSet<(usize, usize)> = HashSet::new();
+    let mut from_closed: HashSet<(usize, usize)> = HashSet::new();
+    for &at in claimed {
+        match departed[at].0 {
+            Held::Gone(w, n) => from_works.insert((w, n)),
+            Held::Closed(c, n) => from_closed.insert((c, n)),
+            Held::Retired => false,
+        };
+    }
+    for (w, work) in works.iter_mut().enumerate() {
+        let mut n = 0..;
+        work.diff.gone.retain(|_| n.next().is_some_and(|n| !from_works.contains(&(w, n))));
+    }
+    for (c, folder) in closed.iter_mut().enumerate() {
+        let mut n = 0..;
+        folder.gone.retain(|_| n.next().is_some_and(|n| !from_closed.contains(&(c, n))));
+    }
+}
+
+/// Pairs the rest with what stands at the destination and nobody has paired yet.
+#[expect(clippy::too_many_arguments, reason = "one step of `all`, split off to be read alone")]
+async fn adopted(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    works: &[Work],
+    news: &[Vec<Item>],
+    sightings: &HashMap<New, Sighting>,
+    strangers: HashMap<PlaceNo, Vec<Stranger>>,
+    places: &BTreeMap<PlaceNo, Place>,
+    arrivals: &mut HashMap<New, Arrival>,
+) -> Result<(), Error> {
+    let claims = claims(&basis.overview.intents);
+    for (place, strangers) in strangers {
+        let mut left: Vec<New> = sightings
+            .keys()
+            .copied()
+            .filter(|at| works[at.0].place == place && !arrivals.contains_key(at))
+            .collect();
+        left.sort_unstable();
+        let ours: Vec<Trait> = left
+            .iter()
+            .map(|at| Trait { date: None, ..trait_of(&news[at.0][at.1], &sightings[at]) })
+            .collect();
+        let theirs: Vec<Trait> = strangers
+            .iter()
+            .map(|s| Trait { fingerprint: s.fingerprint, size: s.size, date: None, named: true })
+            .collect();
+        let mut paired = pair(&ours, &theirs, Sizes::TwoServers);
+        for (mine, yours) in std::mem::take(&mut paired.doubtful) {
+            let ids = mine.iter().map(|&m| left[m]).collect::<Vec<_>>();
+            let ours_by = digest_news(lane, works, news, &ids).await?;
+            let copies = yours.iter().map(|&y| strangers[y].id).collect();
+            let theirs_by =
+                digest_copies(basis, lane, places, &HashMap::from([(place, copies)])).await?;
+            let my = mine.iter().filter_map(|&m| Some((m, *ours_by.get(&left[m])?)));
+            let your =
+                yours.iter().filter_map(|&y| Some((y, *theirs_by.get(&(place, strangers[y].id))?)));
+            paired.sure.extend(by_digest(&my.collect::<Vec<_>>(), &your.collect::<Vec<_>>()));
+        }
+        if paired.sure.is_empty() {
+            continue;
+        }
+        // A stranger noted earlier may be gone by now.
+        let ids: IdSet = paired.sure.iter().map(|(_, y)| strangers[*y].id).collect();
+        let Some(name) = present_name(basis, places, place) else { continue };
+        let still = lane.destination.sight(&name, &ids).await.map_err(at_destination)?;
+        let flags: HashMap<ItemId, &Flags> = still.iter().map(|s| (s.id, &s.flags)).collect();
+        for (m, y) in paired.sure {
+            let (at, stranger) = (left[m], strangers[y]);
+            let Some(&theirs) = flags.get(&stranger.id) else { continue };
+            let item = news[at.0][at.1].clone();
+            let now = carried(&item.flags, basis.mailbox.carry.deletes && basis.kind.mirrors());
+            let claim = claims
+                .get(&(works[at.0].no, item.id))
+                .filter(|(intent, _)| intent.place == place && stranger.id >= intent.next);
+            let (origin, add, remove) = match claim {
+                Some((_, wrote)) => (Origin::Copied, now.minus(wrote), wrote.minus(&now)),
+                None => (Origin::Adopted, now.minus(theirs), Flags::NONE),
+            };
+            let fingerprint = stranger.fingerprint;
+            let arrival =
+                Arrival::Adopt { item, at: stranger.id, origin, add, remove, fingerprint };
+            arrivals.insert(at, arrival);
+        }
+    }
+    Ok(())
+}
+
+/// What unsettled intents say drover may have written: the flags it wrote, by source message.
+fn claims(intents: &[Intent]) -> HashMap<(FolderNo, ItemId), (&Intent, &Flags)> {
+    let mut claims = HashMap::new();
+    for intent in intents {
+        for item in intent.items.iter().filter(|item| item.moved_from.is_none()) {
+            claims.insert((item.folder, item.id), (intent, &item.flags));
+        }
+    }
+    claims
+}
+
+/// The name a place has at the destination now, before any rename of this pass.
+fn present_name(
+    basis: &Basis<'_>,
+    places: &BTreeMap<PlaceNo, Place>,
+    place: PlaceNo,
+) -> Option<FolderName> {
+    let place = basis.overview.places.get(&place).or_else(|| places.get(&place))?;
+    Some(place.name.clone())
+}
+
+async fn digest_news(
+    lane: &mut Lane,
+    works: &[Work],
+    news: &[Vec<Item>],
+    which: &[New],
+) -> Result<HashMap<New, ContentDigest>, Error> {
+    let mut by_folder: BTreeMap<usize, Vec<New>> = BTreeMap::new();
+    for at in which {
+        by_folder.entry(at.0).or_default().push(*at);
+    }
+    let mut digests = HashMap::new();
+    for (w, which) in by_folder {
+        let ids: IdSet = which.iter().map(|at| news[at.0][at.1].id).collect();
+        let found =
+            lane.source.digest(&works[w].folder.name, &ids).await.map_err(at_source)?;
+        let known = which.into_iter();
+        digests.extend(known.filter_map(|at| Some((at, *found.get(&news[at.0][at.1].id)?))));
+    }
+    Ok(digests)
+}
+
+async fn digest_copies(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    places: &BTreeMap<PlaceNo, Place>,
+    copies: &HashMap<PlaceNo, IdSet>,
+) -> Result<HashMap<(PlaceNo, ItemId), ContentDigest>, Error> {
+    let mut digests = HashMap::new();
+    for (&place, ids) in copies {
+        let Some(name) = present_name(basis, places, place) else { continue };
+        match lane.destination.digest(&name, ids).await {
+            Ok(found) => digests.extend(found.into_iter().map(|(id, d)| ((place, id), d))),
+            // Its user removed the folder; nothing in it can be anybody's copy.
+            Err(crate::platform::Error::FolderGone(_)) => {}
+            Err(error) => return Err(at_destination(error)),
+        }
+    }
+    Ok(digests)
+}
