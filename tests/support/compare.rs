@@ -79,8 +79,8 @@ pub fn differences(source: &Snapshot, destination: &Snapshot, options: &Options)
         .collect();
     for side in [&mut expected, &mut found] {
         side.retain(|path, messages| {
-            let is_skipped = options.skip.iter().any(|s| s == path);
-            !is_skipped && !(options.ignore_empty && messages.is_empty())
+            let counts = !options.ignore_empty || !messages.is_empty();
+            counts && !options.skip.iter().any(|s| s == path)
         });
     }
     let mut out = Vec::new();
