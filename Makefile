@@ -1,0 +1,31 @@
+# What people do with a clone. `make help` lists it.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+CARGO   ?= cargo
+BINARY   = $(or $(CARGO_TARGET_DIR),target)/release/drover
+
+.PHONY: help build test check demo install clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## the release binary
+	$(CARGO) build --release --locked
+
+test: ## all tests, against real IMAP servers on loopback (installs Dovecot if it may)
+	scripts/need-dovecot.sh
+	$(CARGO) test --locked
+
+check: ## format and lints, as CI has them
+	$(CARGO) fmt --check
+	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+demo: ## two mail servers, one migration, two minutes
+	scripts/demo.sh
+
+install: build ## binary, manual, completions and systemd units, below $(DESTDIR)$(PREFIX)
+	scripts/install.sh "$(BINARY)" "$(DESTDIR)" "$(PREFIX)"
+
+clean: ## remove what was built
+	$(CARGO) clean
