@@ -13,7 +13,9 @@ pub mod imap;
 pub mod mail;
 pub mod tls;
 mod utf7;
+pub mod world;
 
 pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;
+pub use world::{World, note, subjects};

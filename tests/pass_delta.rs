@@ -1,0 +1,272 @@
+//! What delta passes carry: new mail, flags, moves, folders; with CONDSTORE and QRESYNC and
+//! without, alike.
+
+mod support;
+
+use drover::model::PassKind;
+use support::mail::{self, FOLDERS, Rng};
+use support::{Dovecot, Options, World, note, subjects};
+
+const TWELVE: [&str; 12] = [
+    "INBOX",
+    "Sent",
+    "Drafts",
+    "Archive",
+    "Archive/2021",
+    "Archive/2022/Q1",
+    "Projects/Alpha & Beta",
+    "Projects/Alpha & Beta/Minutes (final)",
+    "Entwürfe",
+    "日本語",
+    "日本語/受信 📬",
+    "Lists/rust-users",
+];
+
+/// What servers offer to find changes.
+fn servers() -> [(&'static str, Dovecot); 3] {
+    [
+        ("QRESYNC", Dovecot::start()),
+        ("CONDSTORE", Dovecot::builder().hide(&["QRESYNC"]).start()),
+        ("neither", Dovecot::builder().hide(&["QRESYNC", "CONDSTORE"]).start()),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn five_thousand_messages_arrive_whole_and_a_delta_copies_only_what_is_new() {
+    let world = World::new().await;
+    mail::fill(&mut world.at_source(), 5_000, &TWELVE, 7);
+    let seed = world.seed().await;
+    assert!(seed.record.accounts.is_whole(), "{:?}", seed.record.accounts);
+    assert_eq!(seed.record.accounts.copied, 5_000);
+    world.assert_same();
+
+    let second = world.delta().await;
+    assert!(second.quiet);
+    assert_eq!((second.record.accounts.copied, second.record.bytes), (0, 0));
+
+    let mut here = world.at_source();
+    let mut rng = Rng::new(99);
+    for n in 0..50 {
+        let folder = TWELVE[rng.below(TWELVE.len())];
+        here.append_many(folder, &[mail::message(10_000 + n, 7)]);
+    }
+    for n in 0..30 {
+        let folder = TWELVE[rng.below(TWELVE.len())];
+        let uids = here.uids(folder);
+        let uid = uids[rng.below(uids.len())];
+        let change = ["+FLAGS ($Urgent)", "-FLAGS (\\Seen)", "+FLAGS (\\Answered $Late)"][n % 3];
+        here.store(folder, &[uid], change);
+    }
+    for n in 0..10 {
+        let (from, to) = (TWELVE[n], TWELVE[n + 1]);
+        let uids = here.uids(from);
+        here.uid_move(from, &uids[3..4], to);
+    }
+    let delta = world.delta().await;
+    assert_eq!(delta.record.accounts.copied, 50, "only the new ones");
+    assert_eq!(delta.record.moves, 10);
+    world.assert_same();
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changes_are_carried_alike_whatever_the_source_offers_to_find_them() {
+    for (name, source) in servers() {
+        let world = World::between(source, Dovecot::start()).await;
+        let mut here = world.at_source();
+        mail::fill(&mut here, 120, &TWELVE[..4], 3);
+        world.seed().await;
+        let uids = here.uids("INBOX");
+        here.store("INBOX", &uids[..3], "+FLAGS (\\Flagged $Todo)");
+        here.store("INBOX", &uids[3..5], "-FLAGS (\\Seen)");
+        here.uid_move("INBOX", &uids[5..9], "Sent");
+        here.append_many("INBOX", &[note("new one"), note("new two")]);
+        let report = world.delta().await;
+        assert_eq!(report.record.accounts.copied, 2, "{name}");
+        assert_eq!(report.record.moves, 4, "{name}");
+        world.assert_same();
+        assert_eq!(world.delta().await.record.accounts.copied, 0, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_destination_may_lack_every_extension() {
+    let hidden = ["MULTIAPPEND", "LITERAL+", "UIDPLUS", "MOVE", "CONDSTORE", "QRESYNC", "LIST-STATUS", "NAMESPACE", "SPECIAL-USE"];
+    let destination = Dovecot::builder().hide(&hidden).start();
+    let world = World::between(Dovecot::start(), destination).await;
+    mail::fill(&mut world.at_source(), 150, &TWELVE[..5], 4);
+    world.seed().await;
+    world.assert_same();
+    let mut here = world.at_source();
+    let uids = here.uids("INBOX");
+    here.store("INBOX", &uids[..2], "+FLAGS (\\Flagged)");
+    here.append_many("Sent", &[note("new")]);
+    assert_eq!(world.delta().await.record.accounts.copied, 1);
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_mail_and_moved_mail_keep_the_sources_order() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("INBOX", &[note("a"), note("b"), note("c")]);
+    world.seed().await;
+    here.append_many("Box", &[note("first")]);
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[1..2], "Box");
+    here.append_many("Box", &[note("third")]);
+    here.uid_move("INBOX", &uids[..1], "Box");
+    world.delta().await;
+    assert_eq!(subjects(&mut world.at_destination(), "Box"), ["first", "b", "third", "a"]);
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_moved_message_whose_flags_changed_arrives_with_both_changes() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("INBOX", &[note("a"), note("b")]);
+    world.seed().await;
+    let uids = here.uids("INBOX");
+    here.store("INBOX", &uids[..1], "+FLAGS (\\Seen $Done)");
+    here.uid_move("INBOX", &uids[..1], "Box");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (0, 1));
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_comes_back_is_not_copied_again() {
+    let mut world = World::new().await;
+    world.mailbox.select.exclude =
+        vec![drover::definition::FolderPattern::parse("Aside").expect("a glob")];
+    let mut here = world.at_source();
+    here.create("Aside");
+    here.append_many("INBOX", &[note("a"), note("wanderer"), note("z")]);
+    world.seed().await;
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[1..2], "Aside");
+    world.delta().await;
+    let uids = here.uids("Aside");
+    here.uid_move("Aside", &uids, "INBOX");
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0);
+    assert_eq!(subjects(&mut world.at_destination(), "INBOX"), ["a", "wanderer", "z"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_are_created_even_if_empty_and_renamed_without_copying() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    mail::fill(&mut here, 80, &["INBOX", "Work", "Work/2024", "Work/2024/Q1"], 5);
+    here.create("Empty/Nested");
+    world.seed().await;
+    world.assert_same();
+    here.rename_folder("Work", "Büro");
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0, "a rename copies nothing");
+    assert_eq!(report.record.moves, 0, "nor moves messages one by one");
+    world.assert_same_but(&Options { ignore_extra_folders: true, ..Options::default() });
+    let there: Vec<String> = world.at_destination().list().into_iter().map(|f| f.path).collect();
+    assert!(!there.iter().any(|path| path.starts_with("Work")), "{there:?}");
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_folder_moves_message_by_message_where_its_new_name_is_taken() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Old");
+    here.append_many("Old", &[note("a"), note("b")]);
+    world.seed().await;
+    world.at_destination().create("New");
+    world.at_destination().append_many("New", &[note("the user's own")]);
+    here.rename_folder("Old", "New");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (0, 2));
+    assert_eq!(subjects(&mut world.at_destination(), "New"), ["the user's own", "a", "b"]);
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_folder_that_is_made_anew_is_recognised_message_by_message() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    mail::fill(&mut here, 60, &["INBOX", "Box"], 6);
+    world.seed().await;
+    // The same messages under other ids: UIDVALIDITY changes.
+    let state = here.uid_state("Box");
+    let messages = here.messages("Box");
+    here.delete_folder("Box");
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    here.create("Box");
+    for m in &messages {
+        let flags: Vec<&str> = m.flags.iter().map(String::as_str).collect();
+        here.append("Box", &flags.join(" "), m.date.into(), &m.body);
+    }
+    assert_ne!(here.uid_state("Box").0, state.0, "this test needs another UIDVALIDITY");
+    here.append_many("Box", &[note("and one more")]);
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 1, "{:?}", report.record.accounts);
+    world.assert_same();
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_folder_that_is_made_anew_is_not_filled_again() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("Box", &[note("a"), note("b")]);
+    world.seed().await;
+    let mut there = world.at_destination();
+    there.delete_folder("Box");
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    here.append_many("Box", &[note("new")]);
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 1);
+    assert_eq!(subjects(&mut there, "Box"), ["new"], "what its user removed stays removed");
+    let uids = here.uids("Box");
+    here.store("Box", &uids, "+FLAGS (\\Flagged)");
+    world.delta().await;
+    assert_eq!(subjects(&mut there, "Box"), ["new"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_vanishes_at_the_source_stays_at_the_destination() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("Box", &[note("a")]);
+    here.append_many("INBOX", &[note("b")]);
+    world.seed().await;
+    here.delete_folder("Box");
+    let report = world.delta().await;
+    assert!(report.record.accounts.close());
+    assert_eq!(subjects(&mut world.at_destination(), "Box"), ["a"]);
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keywords_the_destination_cannot_keep_are_reported_and_nothing_else_is_lost() {
+    let world = World::new().await;
+    let mut mail = note("keyworded");
+    mail.flags = "\\Seen $Forwarded".into();
+    world.at_source().append_many("INBOX", &[mail]);
+    let report = world.seed().await;
+    assert_eq!(report.notes, Vec::<String>::new(), "Dovecot keeps any keyword");
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_pass_is_quiet_once_everything_is_there() {
+    let world = World::new().await;
+    mail::fill(&mut world.at_source(), 40, &FOLDERS[..3], 8);
+    world.seed().await;
+    world.at_source().append_many("INBOX", &[note("last minute")]);
+    assert!(!world.pass(PassKind::Final).await.quiet);
+    assert!(world.pass(PassKind::Final).await.quiet);
+    world.assert_same();
+}

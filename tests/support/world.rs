@@ -1,0 +1,185 @@
+//! Two servers, one mailbox between them and a ledger: what a pass needs, without the daemon.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover::definition::{
+    Account, Carry, Endpoint, FolderRules, Login, Mailbox, MaxDelete, SecretRef, Selection, Tls,
+};
+use drover::flow::{Connections, Memory};
+use drover::ledger::{Ledger, MailboxKey};
+use drover::model::PassKind;
+use drover::platform;
+use drover::sync::{self, Context, Error, Progress, Report};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+
+use super::mail::{self, Mail};
+use super::{Dovecot, Imap, Options, assert_same, snapshot};
+
+/// Everything two accounts named `anna` and one pass over them need.
+pub struct World {
+    /// Where mail comes from.
+    pub source: Dovecot,
+    /// Where it goes.
+    pub destination: Dovecot,
+    /// The definition of the one mailbox; change it between passes as an operator would.
+    pub mailbox: Mailbox,
+    context: Option<Context>,
+    state: TempDir,
+}
+
+impl World {
+    /// Between two plain Dovecots.
+    pub async fn new() -> Self {
+        Self::between(Dovecot::start(), Dovecot::start()).await
+    }
+
+    /// Between these two.
+    pub async fn between(source: Dovecot, destination: Dovecot) -> Self {
+        let state = TempDir::new().expect("make a temporary directory");
+        let password = state.path().join("password");
+        std::fs::write(&password, "pw\n").expect("write a secret");
+        let account = |server: &Dovecot| Account {
+            user: "anna".into(),
+            endpoint: Arc::new(Endpoint {
+                platform: "imap".into(),
+                host: server.host().into(),
+                port: server.port(),
+                tls: Tls::None,
+                ca_file: None,
+                connections: 4,
+            }),
+            login: Login::Password(SecretRef::File(password.clone())),
+        };
+        let mailbox = Mailbox {
+            source: account(&source),
+            destination: account(&destination),
+            carry: Carry {
+                flags: true,
+                moves: true,
+                deletes: false,
+                max_delete: MaxDelete::Percent(5.0),
+                rate: None,
+            },
+            select: Selection::default(),
+            folders: FolderRules::default(),
+        };
+        let mut world = Self { source, destination, mailbox, context: None, state };
+        world.open_ledger().await;
+        world
+    }
+
+    /// What passes share.
+    pub fn context(&self) -> &Context {
+        self.context.as_ref().expect("the ledger is open")
+    }
+
+    /// Opens the ledger (again).
+    pub async fn open_ledger(&mut self) {
+        let (ledger, _) =
+            Ledger::open(&self.state.path().join("ledger")).await.expect("open the ledger");
+        self.context = Some(Context {
+            ledger,
+            memory: Memory::new(64 << 20),
+            connections: Connections::new(32),
+            options: platform::Options::default(),
+            settle_grace: Duration::from_millis(200),
+        });
+    }
+
+    /// Closes the ledger, as a stopped daemon does.
+    pub async fn close_ledger(&mut self) {
+        let context = self.context.take().expect("the ledger is open");
+        context.ledger.close().await.expect("close the ledger");
+    }
+
+    /// Loses the ledger and starts with an empty one.
+    pub async fn lose_ledger(&mut self) {
+        self.close_ledger().await;
+        std::fs::remove_dir_all(self.state.path().join("ledger")).expect("remove the ledger");
+        self.open_ledger().await;
+    }
+
+    /// A client at the source.
+    pub fn at_source(&self) -> Imap {
+        self.source.connect("anna")
+    }
+
+    /// A client at the destination.
+    pub fn at_destination(&self) -> Imap {
+        self.destination.connect("anna")
+    }
+
+    /// Runs a pass that must succeed.
+    pub async fn pass(&self, kind: PassKind) -> Report {
+        self.try_pass(kind).await.unwrap_or_else(|error| panic!("the pass failed: {error}"))
+    }
+
+    /// A delta pass that must succeed.
+    pub async fn delta(&self) -> Report {
+        self.pass(PassKind::Delta).await
+    }
+
+    /// A first pass that must succeed.
+    pub async fn seed(&self) -> Report {
+        self.pass(PassKind::Seed).await
+    }
+
+    /// Runs a pass.
+    pub async fn try_pass(&self, kind: PassKind) -> Result<Report, Error> {
+        let mailbox = Arc::new(self.mailbox.clone());
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        sync::run(self.context(), &mailbox, kind, &progress, &stop).await
+    }
+
+    /// Compares with `drover verify`'s own means.
+    pub async fn verify(&self) -> sync::verify::Comparison {
+        let mailbox = Arc::new(self.mailbox.clone());
+        sync::verify::verify(self.context(), &mailbox, &Progress::default())
+            .await
+            .unwrap_or_else(|error| panic!("verify failed: {error}"))
+    }
+
+    /// The ledger's key of the mailbox.
+    pub fn key(&self) -> MailboxKey {
+        MailboxKey::of(&self.mailbox)
+    }
+
+    /// Panics unless both sides are the same in folders, order, bytes, flags and dates.
+    #[track_caller]
+    pub fn assert_same(&self) {
+        self.assert_same_but(&Options::default());
+    }
+
+    /// The same, but for what the options allow.
+    #[track_caller]
+    pub fn assert_same_but(&self, options: &Options) {
+        let source = snapshot(&mut self.at_source());
+        let destination = snapshot(&mut self.at_destination());
+        assert_same(&source, &destination, options);
+    }
+}
+
+/// A short plain message whose subject is `text` and whose Message-ID derives from it.
+pub fn note(text: &str) -> Mail {
+    let mut mail = mail::message(0, 0);
+    mail.bytes = format!(
+        "Message-ID: <{}@notes.example>\r\nDate: Thu, 1 Jan 2026 10:00:00 +0000\r\n\
+         From: bo@a.example\r\nSubject: {text}\r\n\r\n{text}\r\n",
+        text.replace(' ', "-")
+    )
+    .into_bytes();
+    mail.flags = String::new();
+    mail
+}
+
+/// Subjects of a folder's messages, in order.
+pub fn subjects(imap: &mut Imap, folder: &str) -> Vec<String> {
+    let subject = |body: &[u8]| {
+        let text = String::from_utf8_lossy(body).into_owned();
+        let line = text.lines().find_map(|l| l.strip_prefix("Subject: ").map(str::to_owned));
+        line.unwrap_or_default()
+    };
+    imap.messages(folder).iter().map(|m| subject(&m.body)).collect()
+}
