@@ -7,345 +7,294 @@
 //! 3. the **outcome** is committed: records in, intent out, in one atomic batch;
 //! 4. a folder's **cursor** is committed last, once everything surveyed up to it is settled.
 //!
+//! A ledger can be lost. Then [`Ledger::open`] says [`Opening::Rebuild`], and the destination is
+//! asked what is there: an empty ledger never means "copy everything".
+//!
 //! Nothing outside this module knows that sled is beneath it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+mod apply;
+mod database;
+mod error;
+mod keys;
+mod opening;
+mod page;
+mod pages;
+mod query;
+mod rows;
+mod store;
+mod view;
+mod witness;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
-use crate::model::{
-    Accounts, Cursor, Epoch, Fingerprint, Flags, FolderName, FolderPath, IdSet, ItemId, PassKind,
+use crate::model::{Fingerprint, FolderPath, IdSet, ItemId};
+
+pub use error::Error;
+pub use opening::Opening;
+pub use rows::{
+    Blocked, Change, Counts, Failure, Filed, FolderNo, FollowedFolder, HISTORY, Intent, IntentItem,
+    MailboxKey, MailboxState, MovedFrom, Origin, Overview, PassRecord, Place, PlaceNo, Record,
+    Retired, Stranger, Verdict,
 };
 
-/// Names a mailbox's ledger: both accounts with their hosts. Independent of the definition that
-/// declares it, so that renaming or splitting definitions keeps the record.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct MailboxKey(pub Arc<str>);
+use keys::{Key, MailboxNo};
+use store::{Request, Store, Work};
+use view::View;
 
-/// A source folder's number within a mailbox's ledger; stays when the folder is renamed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct FolderNo(pub u32);
+/// Longer than any disk takes that is still of use. sled waits for ever for a thread of its own
+/// that has died; whoever asks must not.
+const PATIENCE: Duration = Duration::from_secs(120);
 
-/// A destination folder's number within a mailbox's ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct PlaceNo(pub u32);
-
-/// A source folder drover follows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FollowedFolder {
-    /// Its number.
-    pub no: FolderNo,
-    /// Its name at the source.
-    pub name: FolderName,
-    /// Its path, for people.
-    pub path: FolderPath,
-    /// The epoch its records' ids belong to.
-    pub epoch: Epoch,
-    /// Everything up to here is settled; `None` until the folder's first listing is.
-    pub cursor: Option<Cursor>,
-    /// Digest of the selection rules the cursor was taken under: others, another look.
-    pub selection: u64,
-    /// Where its messages go.
-    pub place: PlaceNo,
-    /// Messages left out by the selection.
-    pub filtered: IdSet,
+/// The ledger of all mailboxes. Clones share it.
+#[derive(Clone)]
+pub struct Ledger {
+    shared: Arc<Shared>,
 }
 
-/// A destination folder drover writes to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
-    /// Its number.
-    pub no: PlaceNo,
-    /// Its name at the destination.
-    pub name: FolderName,
-    /// Its path, for people.
-    pub path: FolderPath,
-    /// The epoch of the ids in it; `None` until it was first opened.
-    pub epoch: Option<Epoch>,
-    /// Ids of the epoch that drover has looked at or written: everything else is news.
-    pub known: IdSet,
-    /// True if drover created it.
-    pub created: bool,
+/// One mailbox's ledger, held under a lease. Clones share the lease; the last one gives it back.
+#[derive(Clone)]
+pub struct MailboxLedger {
+    shared: Arc<Shared>,
+    lease: Arc<Lease>,
 }
 
-/// How a message came to be at the destination.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// drover wrote it.
-    Copied,
-    /// It was there; drover paired it with its source. Never removed by drover (law 5).
-    Adopted,
+struct Shared {
+    store: Arc<Store>,
+    requests: Sender<Request>,
+    leased: Mutex<HashSet<MailboxKey>>,
 }
 
-/// One message that is settled. Keyed by (folder, id).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its id at the source, in the folder's epoch.
-    pub id: ItemId,
-    /// The destination folder it was put in.
-    pub place: PlaceNo,
-    /// Its id there; `None`: it was there once and is not any more (its user removed it, law 4),
-    /// so it is never copied again.
-    pub at: Option<ItemId>,
-    /// How it came there.
-    pub origin: Origin,
-    /// Its source flags that were last carried: the base of the three-way compare.
-    pub flags: Flags,
-    /// Over its naming headers.
-    pub fingerprint: Fingerprint,
-    /// RFC822.SIZE at the source, bytes.
-    pub size: u64,
-    /// INTERNALDATE at the source, Unix seconds.
-    pub date: Option<i64>,
+struct Lease {
+    shared: Arc<Shared>,
+    mailbox: MailboxKey,
 }
 
-/// A settled message that has left the source; kept so that its return, or its appearance in
-/// another folder, is recognised. Looked up by fingerprint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Retired {
-    /// A number the ledger gave it; 0 when handed in.
-    pub no: u64,
-    /// Over its naming headers.
-    pub fingerprint: Fingerprint,
-    /// RFC822.SIZE at the source, bytes.
-    pub size: u64,
-    /// INTERNALDATE at the source, Unix seconds.
-    pub date: Option<i64>,
-    /// The destination folder it was put in.
-    pub place: PlaceNo,
-    /// Its id there, unless it was gone.
-    pub at: Option<ItemId>,
-    /// How it came there.
-    pub origin: Origin,
-    /// Its last carried flags.
-    pub flags: Flags,
+impl Ledger {
+    /// Opens the ledger in `dir`, creating it if there is none, and keeps every other process
+    /// out until it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Version`], [`Error::Full`] or [`Error::Io`]. Damage is no
+    /// error here: see [`Opening::Rebuild`].
+    pub async fn open(dir: &Path) -> Result<(Self, Opening), Error> {
+        let dir = dir.to_owned();
+        patiently(move || {
+            let (lock, database, opening) = opening::open(&dir)?;
+            let store = Arc::new(Store::new(dir, database));
+            let (requests, queue) = mpsc::channel();
+            let served = Arc::clone(&store);
+            thread::Builder::new()
+                .name("ledger".into())
+                .spawn(move || served.serve(&queue, lock))
+                .map_err(|e| Error::io("thread", &e))?;
+            let shared = Shared { store, requests, leased: Mutex::default() };
+            Ok((Self { shared: Arc::new(shared) }, opening))
+        })
+        .await
+    }
+
+    /// Takes the lease of a mailbox. Its first commit creates it.
+    ///
+    /// # Errors
+    /// [`Error::Leased`] while another lease of the same mailbox lives.
+    pub async fn mailbox(&self, key: &MailboxKey) -> Result<MailboxLedger, Error> {
+        // A ledger that has failed says so here, not in the middle of a pass.
+        self.shared.read(|_| Ok(())).await?;
+        let mut leased = self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner);
+        if !leased.insert(key.clone()) {
+            return Err(Error::Leased(key.clone()));
+        }
+        let lease = Lease { shared: Arc::clone(&self.shared), mailbox: key.clone() };
+        Ok(MailboxLedger { shared: Arc::clone(&self.shared), lease: Arc::new(lease) })
+    }
+
+    /// Every mailbox that has rows.
+    pub async fn mailboxes(&self) -> Result<Vec<MailboxKey>, Error> {
+        self.shared.read(query::mailboxes).await
+    }
+
+    /// The overview of a mailbox, for status; no lease is needed. `None` if it has no rows.
+    pub async fn overview(&self, key: &MailboxKey) -> Result<Option<Overview>, Error> {
+        self.shared.read_mailbox(key, |view, no| query::overview(view, no).map(Some)).await
+    }
+
+    /// The passes of a mailbox, newest last; at most [`HISTORY`].
+    pub async fn passes(&self, key: &MailboxKey) -> Result<Vec<PassRecord>, Error> {
+        self.shared.read_mailbox(key, query::passes).await
+    }
+
+    /// The failures of a mailbox by folder and id, with the folders' paths.
+    pub async fn failures(&self, key: &MailboxKey) -> Result<Vec<(FolderPath, Failure)>, Error> {
+        self.shared.read_mailbox(key, query::all_failures).await
+    }
+
+    /// Replaces a mailbox's state; no lease is needed.
+    pub async fn put_state(&self, key: &MailboxKey, state: MailboxState) -> Result<(), Error> {
+        let changes = vec![Change::PutState(state)];
+        self.shared.write(Work::Commit(key.clone(), changes)).await
+    }
+
+    /// A small thing the daemon remembers under a name of its own.
+    pub async fn note(&self, name: &str) -> Result<Option<Vec<u8>>, Error> {
+        let key = Key::note(name);
+        self.shared.read(move |view| view.row(key.as_bytes())).await
+    }
+
+    /// Remembers it; durable when it returns.
+    pub async fn put_note(&self, name: &str, value: &[u8]) -> Result<(), Error> {
+        self.shared.write(Work::Note(name.to_owned(), value.to_vec())).await
+    }
+
+    /// Makes everything durable and lets other processes in. Leases that still live get
+    /// [`Error::Closed`] from here on.
+    pub async fn close(self) -> Result<(), Error> {
+        self.shared.write(Work::Close).await
+    }
+
+    /// After this many more commits every commit fails and changes nothing, as if the process
+    /// had died there. For tests that stop a pass at each of its steps.
+    #[doc(hidden)]
+    pub fn fail_after(&self, n_commits: u64) {
+        self.shared.store.allowance.store(n_commits, Ordering::Relaxed);
+    }
 }
 
-/// A message at the destination that drover has seen and not paired: it may be adopted later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stranger {
-    /// Its id at the destination.
-    pub id: ItemId,
-    /// Over its naming headers.
-    pub fingerprint: Fingerprint,
-    /// RFC822.SIZE at the destination, bytes.
-    pub size: u64,
+impl MailboxLedger {
+    /// Whose ledger it is.
+    pub fn key(&self) -> &MailboxKey {
+        &self.lease.mailbox
+    }
+
+    /// Everything a pass needs at its start, in O(folders).
+    pub async fn overview(&self) -> Result<Overview, Error> {
+        self.read(query::overview).await
+    }
+
+    /// The records of a folder with these ids, ascending. Reads only the pages that have them;
+    /// `ids` may be as wide as `1..=u32::MAX`.
+    pub async fn records(&self, folder: FolderNo, ids: &IdSet) -> Result<Vec<Record>, Error> {
+        let ids = ids.clone();
+        self.read(move |view, no| apply::records(no, folder).read(view, &ids)).await
+    }
+
+    /// Some records above `after`, ascending, or from the start; empty at the end. Walks a
+    /// folder of any size in the memory of one page.
+    pub async fn page_after(
+        &self,
+        folder: FolderNo,
+        after: Option<ItemId>,
+    ) -> Result<Vec<Record>, Error> {
+        self.read(move |view, no| apply::records(no, folder).after(view, after)).await
+    }
+
+    /// The ids of all records of a folder.
+    pub async fn record_ids(&self, folder: FolderNo) -> Result<IdSet, Error> {
+        self.read(move |view, no| query::record_ids(view, no, folder)).await
+    }
+
+    /// The retired rows with one of these fingerprints.
+    pub async fn retired(&self, of: &HashSet<Fingerprint>) -> Result<Vec<Retired>, Error> {
+        let of = of.clone();
+        self.read(move |view, no| query::retired(view, no, &of)).await
+    }
+
+    /// The strangers of a place, by id.
+    pub async fn strangers(&self, place: PlaceNo) -> Result<Vec<Stranger>, Error> {
+        self.read(move |view, no| query::strangers(view, no, place)).await
+    }
+
+    /// The failures of a folder, by id.
+    pub async fn failures(&self, folder: FolderNo) -> Result<Vec<Failure>, Error> {
+        self.read(move |view, no| query::failures(view, no, folder)).await
+    }
+
+    /// Commits a batch: whole or not at all, and durable when it returns. Changes take effect
+    /// in their order. If the future is dropped, the batch may still be committed.
+    ///
+    /// # Errors
+    /// [`Error::Full`] if there is no room: nothing is changed, and a later commit may succeed.
+    /// After any other error but [`Error::Damaged`] of one row, the ledger must be opened anew.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Error> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.shared.write(Work::Commit(self.lease.mailbox.clone(), changes)).await
+    }
+
+    async fn read<T: Default + Send + 'static>(
+        &self,
+        read: impl FnOnce(&View<'_>, MailboxNo) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        self.shared.read_mailbox(&self.lease.mailbox, read).await
+    }
 }
 
-/// What will be tried again, and what will not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Tried again in the next pass.
-    Failed,
-    /// Not tried again unless asked (`drover failed --retry`).
-    Skipped,
+impl Shared {
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&View<'_>) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let store = Arc::clone(&self.store);
+        let requests = self.requests.clone();
+        patiently(move || {
+            if store.is_full() {
+                ask(&requests, Work::Revive)?;
+            }
+            store.read(read)
+        })
+        .await
+    }
+
+    /// A mailbox without rows has nothing of anything.
+    async fn read_mailbox<T: Default + Send + 'static>(
+        &self,
+        mailbox: &MailboxKey,
+        read: impl FnOnce(&View<'_>, MailboxNo) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let mailbox = mailbox.clone();
+        self.read(move |view| match query::number(view, &mailbox)? {
+            Some(no) => read(view, no),
+            None => Ok(T::default()),
+        })
+        .await
+    }
+
+    async fn write(&self, work: Work) -> Result<(), Error> {
+        let requests = self.requests.clone();
+        patiently(move || ask(&requests, work)).await
+    }
 }
 
-/// A message that could not be brought over (law 6). Keyed by (folder, id).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// The source folder.
-    pub folder: FolderNo,
-    /// Its id there.
-    pub id: ItemId,
-    /// Will it be tried again?
-    pub verdict: Verdict,
-    /// Its Message-ID, if it could be read.
-    pub message_id: Option<String>,
-    /// Bytes.
-    pub size: u64,
-    /// What happened, in the server's words where it had any.
-    pub reason: String,
-    /// How often it was tried.
-    pub attempts: u32,
-    /// When it was last tried.
-    pub at: DateTime<Utc>,
+/// Hands work to the writer and waits for its answer.
+fn ask(requests: &Sender<Request>, work: Work) -> Result<(), Error> {
+    let (reply, answer) = mpsc::sync_channel(1);
+    requests.send(Request { work, reply }).map_err(|_| Error::Closed)?;
+    // A writer that is closing drops what it does not serve any more.
+    answer.recv().unwrap_or(Err(Error::Closed))
 }
 
-/// An act at the destination whose outcome is not recorded yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Intent {
-    /// A number the caller chose, unique in the mailbox while the intent lives.
-    pub no: u64,
-    /// The destination folder acted on.
-    pub place: PlaceNo,
-    /// Its epoch when the intent was made.
-    pub epoch: Epoch,
-    /// What lands has at least this id (UIDNEXT before the act).
-    pub next: ItemId,
-    /// When it was made.
-    pub made: DateTime<Utc>,
-    /// The messages.
-    pub items: Vec<IntentItem>,
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut leased = self.shared.leased.lock().unwrap_or_else(PoisonError::into_inner);
+        leased.remove(&self.mailbox);
+    }
 }
 
-/// One message of an intent.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct IntentItem {
-    /// The source folder the record will be filed under.
-    pub folder: FolderNo,
-    /// Its id there.
-    pub id: ItemId,
-    /// Its source flags.
-    pub flags: Flags,
-    /// Over its naming headers.
-    pub fingerprint: Fingerprint,
-    /// Bytes.
-    pub size: u64,
-    /// INTERNALDATE at the source, Unix seconds.
-    pub date: Option<i64>,
-    /// Absent: it is being copied. Present: it is being moved from there.
-    pub moved_from: Option<MovedFrom>,
-}
-
-/// Where a message that is being moved at the destination comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MovedFrom {
-    /// The destination folder it was in.
-    pub place: PlaceNo,
-    /// Its id there.
-    pub at: ItemId,
-    /// How it came there.
-    pub origin: Origin,
-    /// The record or retired row it is filed under until the move is settled.
-    pub filed: Filed,
-}
-
-/// Where the ledger has a settled message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Filed {
-    /// As the record of this source folder and id.
-    Record(FolderNo, ItemId),
-    /// As this retired row.
-    Retired(u64),
-}
-
-/// One change to a mailbox's ledger. A batch of them is committed whole or not at all.
-#[derive(Debug, Clone)]
-pub enum Change {
-    /// Inserts or replaces a followed folder.
-    PutFolder(FollowedFolder),
-    /// Forgets a folder with its records and failures.
-    DropFolder(FolderNo),
-    /// Inserts or replaces a place.
-    PutPlace(Place),
-    /// Inserts or replaces records of a folder, in any order.
-    PutRecords(FolderNo, Vec<Record>),
-    /// Removes records of a folder; absent ids do no harm.
-    DropRecords(FolderNo, IdSet),
-    /// Files a message as retired.
-    Retire(Retired),
-    /// Takes a retired row out.
-    Unretire(u64),
-    /// Inserts or replaces strangers of a place.
-    PutStrangers(PlaceNo, Vec<Stranger>),
-    /// Removes strangers of a place.
-    DropStrangers(PlaceNo, IdSet),
-    /// Records a failure.
-    PutFailure(Failure),
-    /// Forgets failures of a folder.
-    DropFailures(FolderNo, IdSet),
-    /// Records an intent.
-    PutIntent(Intent),
-    /// Settles an intent.
-    DropIntent(u64),
-    /// Replaces the mailbox's state.
-    PutState(MailboxState),
-    /// Adds a finished pass to the history; the oldest beyond [`HISTORY`] fall out.
-    AddPass(PassRecord),
-}
-
-/// How many passes a mailbox's history keeps.
-pub const HISTORY: usize = 50;
-
-/// What the controller must remember of a mailbox over a restart.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct MailboxState {
-    /// When the seed was through.
-    pub seeded: Option<DateTime<Utc>>,
-    /// When the final passes were through and the tail began.
-    pub cut_over: Option<DateTime<Utc>>,
-    /// When the tail was over.
-    pub complete: Option<DateTime<Utc>>,
-    /// When the last pass began, whatever came of it.
-    pub last_began: Option<DateTime<Utc>>,
-    /// When `drover verify` last found both sides equal (or not, with how many differences).
-    pub verified: Option<(DateTime<Utc>, u64)>,
-    /// Why it is blocked: reason, message, and the fingerprint of what must change.
-    pub blocked: Option<Blocked>,
-    /// Transient failures in a row.
-    pub failures_in_a_row: u32,
-}
-
-/// Why a mailbox waits for an operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Blocked {
-    /// CamelCase.
-    pub reason: String,
-    /// What happened and what to do.
-    pub message: String,
-    /// Digest of the definition and secret the block was seen under: another one lifts it.
-    pub under: String,
-    /// Since when.
-    pub since: DateTime<Utc>,
-}
-
-/// One finished pass, for the history.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct PassRecord {
-    /// Which kind.
-    pub kind: PassKind,
-    /// When it began.
-    pub began: DateTime<Utc>,
-    /// When it ended.
-    pub ended: DateTime<Utc>,
-    /// Its accounts.
-    pub accounts: Accounts,
-    /// Message bytes copied.
-    pub bytes: u64,
-    /// Messages whose flags were changed at the destination.
-    pub flag_changes: u64,
-    /// Messages moved at the destination.
-    pub moves: u64,
-    /// Messages removed at the destination.
-    pub removed: u64,
-    /// What stopped it, if anything did.
-    pub error: Option<String>,
-}
-
-/// Counts of a folder's rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Counts {
-    /// Records.
-    pub records: u64,
-    /// Failures that will be tried again.
-    pub failed: u64,
-    /// Failures that will not.
-    pub skipped: u64,
-}
-
-/// Everything about a mailbox that a pass needs at its start: O(folders), never O(messages).
-#[derive(Debug, Clone, Default)]
-pub struct Overview {
-    /// Followed folders by number.
-    pub folders: BTreeMap<FolderNo, FollowedFolder>,
-    /// Row counts of each.
-    pub counts: BTreeMap<FolderNo, Counts>,
-    /// Places by number.
-    pub places: BTreeMap<PlaceNo, Place>,
-    /// Unsettled intents, oldest first.
-    pub intents: Vec<Intent>,
-    /// Number of retired rows.
-    pub retired: u64,
-    /// The controller's state.
-    pub state: MailboxState,
+/// Runs blocking work off the runtime's threads and waits for it, but not for ever.
+async fn patiently<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::time::timeout(PATIENCE, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(panic)) => Err(Error::damaged(format!("the ledger gave up: {panic}"))),
+        Err(_) => Err(Error::Stuck),
+    }
 }
 
 impl MailboxKey {

@@ -1,0 +1,245 @@
+//! Rows packed into pages: one database value holds up to [`ROWS`] of them.
+//!
+//! ```text
+//! version:u8  count:u16  words: n (len bytes)*  rows  crc32c:u32
+//! ```
+//!
+//! Numbers without a width are LEB128; fixed ones are little-endian. The checksum covers the
+//! page's key too, so that a page that turns up in another's place is noticed. Every row starts
+//! with the distance of its id from the row before. Decoding never panics, whatever the bytes.
+
+use crate::model::{Fingerprint, Flags, ItemId, Keyword};
+
+use super::{Origin, PlaceNo, Record, Stranger};
+
+/// Rows in a full page. A page of records is then about 4 KiB, so that appending a batch writes
+/// little, while the database's cost per value is spread over many messages.
+pub(super) const ROWS: usize = 256;
+
+const VERSION: u8 = 1;
+
+/// Something with an id that packs into pages.
+pub(super) trait Row: Sized + Clone {
+    fn id(&self) -> u64;
+    /// Writes everything but the id; `before` is the row before in the page.
+    fn pack<'r>(&'r self, before: Option<&Self>, out: &mut Writer<'r>);
+    /// Reads it back; `None` if the bytes make no sense.
+    fn unpack(id: u64, before: Option<&Self>, bytes: &mut Reader<'_>) -> Option<Self>;
+}
+
+/// Packs rows with strictly ascending ids, at most [`ROWS`].
+pub(super) fn encode<R: Row>(key: &[u8], rows: &[R]) -> Vec<u8> {
+    debug_assert!(rows.len() <= ROWS && rows.is_sorted_by(|a, b| a.id() < b.id()));
+    let mut packed = Writer { bytes: Vec::with_capacity(rows.len() * 16), words: Vec::new() };
+    let mut before: Option<&R> = None;
+    for row in rows {
+        packed.number(row.id() - before.map_or(0, Row::id));
+        row.pack(before, &mut packed);
+        before = Some(row);
+    }
+    let Writer { bytes, words } = packed;
+    let mut page = Writer { bytes: vec![VERSION], words: Vec::new() };
+    page.bytes.extend((rows.len() as u16).to_le_bytes());
+    page.number(words.len() as u64);
+    for word in words {
+        page.number(word.len() as u64);
+        page.bytes.extend(word.as_bytes());
+    }
+    page.bytes.extend(bytes);
+    let crc = crc32c::crc32c_append(crc32c::crc32c(key), &page.bytes);
+    page.bytes.extend(crc.to_le_bytes());
+    page.bytes
+}
+
+/// Unpacks a page, or says what is wrong with it.
+pub(super) fn decode<R: Row>(key: &[u8], page: &[u8]) -> Result<Vec<R>, &'static str> {
+    let Some((body, crc)) = page.split_last_chunk() else { return Err("too short") };
+    if crc32c::crc32c_append(crc32c::crc32c(key), body) != u32::from_le_bytes(*crc) {
+        return Err("wrong checksum");
+    }
+    decode_body(body).ok_or("malformed")
+}
+
+fn decode_body<R: Row>(body: &[u8]) -> Option<Vec<R>> {
+    let (&[version, low, high], rest) = body.split_first_chunk()?;
+    let count = usize::from(u16::from_le_bytes([low, high]));
+    if version != VERSION || count > ROWS {
+        return None;
+    }
+    let mut bytes = Reader { bytes: rest, words: Vec::new() };
+    for _ in 0..bytes.number()? {
+        let length = usize::try_from(bytes.number()?).ok()?;
+        let word = std::str::from_utf8(bytes.take(length)?).ok()?;
+        bytes.words.push(word);
+    }
+    let mut rows: Vec<R> = Vec::with_capacity(count);
+    for _ in 0..count {
+        let distance = bytes.number()?;
+        let before = rows.last();
+        let id = before.map_or(0, Row::id).checked_add(distance)?;
+        if before.is_some() && distance == 0 {
+            return None;
+        }
+        rows.push(R::unpack(id, before, &mut bytes)?);
+    }
+    bytes.bytes.is_empty().then_some(rows)
+}
+
+/// Packs values one after the other.
+pub(super) struct Writer<'r> {
+    bytes: Vec<u8>,
+    /// Each keyword of the page once.
+    words: Vec<&'r str>,
+}
+
+impl<'r> Writer<'r> {
+    fn number(&mut self, mut n: u64) {
+        while n >= 0x80 {
+            self.bytes.push(n as u8 | 0x80);
+            n >>= 7;
+        }
+        self.bytes.push(n as u8);
+    }
+
+    /// The distance between two numbers, small in either direction.
+    fn step(&mut self, from: u64, to: u64) {
+        let step = to.wrapping_sub(from) as i64;
+        self.number(((step << 1) ^ (step >> 63)) as u64);
+    }
+
+    fn word(&mut self, word: &'r str) {
+        let at = self.words.iter().position(|w| *w == word).unwrap_or_else(|| {
+            self.words.push(word);
+            self.words.len() - 1
+        });
+        self.number(at as u64);
+    }
+}
+
+/// Reads what [`Writer`] packed.
+pub(super) struct Reader<'p> {
+    bytes: &'p [u8],
+    words: Vec<&'p str>,
+}
+
+impl<'p> Reader<'p> {
+    fn take(&mut self, length: usize) -> Option<&'p [u8]> {
+        let (taken, rest) = self.bytes.split_at_checked(length)?;
+        self.bytes = rest;
+        Some(taken)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|b| b[0])
+    }
+
+    fn fixed(&mut self) -> Option<u64> {
+        self.take(8)?.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    fn number(&mut self) -> Option<u64> {
+        let mut n = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = self.byte()?;
+            let bits = u64::from(byte & 0x7f);
+            // The tenth byte has room for one bit.
+            if shift == 63 && bits > 1 {
+                return None;
+            }
+            n |= bits << shift;
+            if byte & 0x80 == 0 {
+                return Some(n);
+            }
+        }
+        None
+    }
+
+    fn step(&mut self, from: u64) -> Option<u64> {
+        let n = self.number()?;
+        Some(from.wrapping_add((n >> 1) ^ (n & 1).wrapping_neg()))
+    }
+}
+
+// The first byte of a record: the system flags in the low five bits, and
+const ADOPTED: u8 = 1 << 5;
+const GONE: u8 = 1 << 6;
+const KEYWORDS: u8 = 1 << 7;
+
+impl Row for Record {
+    fn id(&self) -> u64 {
+        self.id.0
+    }
+
+    fn pack<'r>(&'r self, before: Option<&Self>, out: &mut Writer<'r>) {
+        let mut head = self.flags.system_bits() & 31;
+        head |= if self.origin == Origin::Adopted { ADOPTED } else { 0 };
+        head |= if self.at.is_none() { GONE } else { 0 };
+        head |= if self.flags.keywords().next().is_some() { KEYWORDS } else { 0 };
+        out.bytes.push(head);
+        out.step(place_of(before), u64::from(self.place.0));
+        if let Some(at) = self.at {
+            out.step(at_of(before), at.0);
+        }
+        out.bytes.extend(self.fingerprint.0.to_le_bytes());
+        out.number(self.size);
+        out.step(date_of(before), date_of(Some(self)));
+        if head & KEYWORDS != 0 {
+            out.number(self.flags.keywords().count() as u64);
+            for keyword in self.flags.keywords() {
+                out.word(&keyword.0);
+            }
+        }
+    }
+
+    fn unpack(id: u64, before: Option<&Self>, bytes: &mut Reader<'_>) -> Option<Self> {
+        let head = bytes.byte()?;
+        let place = PlaceNo(u32::try_from(bytes.step(place_of(before))?).ok()?);
+        let at = match head & GONE {
+            0 => Some(ItemId(bytes.step(at_of(before))?)),
+            _ => None,
+        };
+        let fingerprint = Fingerprint(bytes.fixed()?);
+        let size = bytes.number()?;
+        let date = bytes.step(date_of(before))?;
+        let date = (date != 0).then(|| date.wrapping_sub(1).cast_signed());
+        let mut keywords = Vec::new();
+        if head & KEYWORDS != 0 {
+            for _ in 0..bytes.number()? {
+                let word = usize::try_from(bytes.number()?).ok()?;
+                keywords.push(Keyword((*bytes.words.get(word)?).into()));
+            }
+        }
+        let origin = if head & ADOPTED == 0 { Origin::Copied } else { Origin::Adopted };
+        let flags = Flags::from_parts(head, keywords);
+        Some(Self { id: ItemId(id), place, at, origin, flags, fingerprint, size, date })
+    }
+}
+
+fn place_of(record: Option<&Record>) -> u64 {
+    record.map_or(0, |r| u64::from(r.place.0))
+}
+
+/// One more than the Unix time, so that 0 is left for none.
+fn date_of(record: Option<&Record>) -> u64 {
+    record.and_then(|r| r.date).map_or(0, |date| date.cast_unsigned().wrapping_add(1))
+}
+
+fn at_of(record: Option<&Record>) -> u64 {
+    record.and_then(|r| r.at).map_or(0, |at| at.0)
+}
+
+impl Row for Stranger {
+    fn id(&self) -> u64 {
+        self.id.0
+    }
+
+    fn pack<'r>(&'r self, _: Option<&Self>, out: &mut Writer<'r>) {
+        out.bytes.extend(self.fingerprint.0.to_le_bytes());
+        out.number(self.size);
+    }
+
+    fn unpack(id: u64, _: Option<&Self>, bytes: &mut Reader<'_>) -> Option<Self> {
+        let fingerprint = Fingerprint(bytes.fixed()?);
+        Some(Self { id: ItemId(id), fingerprint, size: bytes.number()? })
+    }
+}
