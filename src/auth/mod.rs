@@ -142,7 +142,7 @@ async fn resolve_with(
         }
         SecretRef::Command(words) => {
             let program = words.first().cloned().unwrap_or_default();
-            let bytes = run(words)
+            let bytes = run(words, COMMAND_TIME)
                 .await
                 .map_err(|cause| SecretError::Command { program: program.clone(), cause })?;
             one_line(bytes, || format!("the command `{program}`"))
@@ -162,7 +162,7 @@ async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// What a command prints. Its standard error goes nowhere: it could hold the secret.
-async fn run(words: &[String]) -> Result<Vec<u8>, String> {
+async fn run(words: &[String], limit: Duration) -> Result<Vec<u8>, String> {
     let (program, arguments) = words.split_first().ok_or("it has no words")?;
     let command = tokio::process::Command::new(program)
         .args(arguments)
@@ -170,9 +170,9 @@ async fn run(words: &[String]) -> Result<Vec<u8>, String> {
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(COMMAND_TIME, command)
+    let output = tokio::time::timeout(limit, command)
         .await
-        .map_err(|_| format!("no answer within {} seconds", COMMAND_TIME.as_secs()))?
+        .map_err(|_| format!("no answer within {} seconds", limit.as_secs_f32()))?
         .map_err(|error| error.to_string())?;
     match output.status.success() {
         true => Ok(output.stdout),
