@@ -15,6 +15,8 @@ const MASK: &str = "\u{2026}";
 pub(crate) struct Document {
     file: String,
     text: String,
+    /// Where each line begins: rosters are long, and so may be the list of their mistakes.
+    lines: Vec<usize>,
     problems: RefCell<Vec<Problem>>,
     masks: RefCell<Vec<Range<usize>>>,
 }
@@ -57,7 +59,14 @@ impl Document {
     /// A document from text; a byte order mark is not part of it.
     pub(crate) fn new(file: impl Into<String>, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
-        Self { file: file.into(), text, problems: RefCell::default(), masks: RefCell::default() }
+        let ends = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self {
+            lines: std::iter::once(0).chain(ends).collect(),
+            file: file.into(),
+            text,
+            problems: RefCell::default(),
+            masks: RefCell::default(),
+        }
     }
 
     /// Reads a file.
@@ -119,13 +128,14 @@ impl Document {
         diagnostic.help.take_if(|help| help.is_empty());
         let Some(span) = span else { return diagnostic };
         let start = self.text.floor_char_boundary(span.start);
-        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let number = self.line_of(start);
+        let line_start = self.lines[number - 1];
         let line = self.text[line_start..].split('\n').next().unwrap_or_default();
         let line_end = line_start + line.trim_end_matches('\r').len();
         let end = self.text.floor_char_boundary(span.end).clamp(start, line_end.max(start));
         let shown_start = self.shown(line_start..start).len();
         let shown_end = self.shown(line_start..end).len();
-        diagnostic.line = Some(self.text[..start].matches('\n').count() + 1);
+        diagnostic.line = Some(number);
         diagnostic.column = Some(self.text[line_start..start].chars().count() + 1);
         diagnostic.excerpt = Some(Excerpt {
             text: self.shown(line_start..line_end),
@@ -134,11 +144,18 @@ impl Document {
         diagnostic
     }
 
+    /// The line, from 1, in which a byte stands.
+    fn line_of(&self, at: usize) -> usize {
+        self.lines.partition_point(|start| *start <= at)
+    }
+
     /// A part of the text with the secrets in it masked.
     fn shown(&self, part: Range<usize>) -> String {
         let mut shown = String::new();
         let mut at = part.start;
-        for mask in self.masks.borrow().iter() {
+        let masks = self.masks.borrow();
+        let reached = masks.iter().skip_while(|mask| mask.end <= part.start);
+        for mask in reached.take_while(|mask| mask.start < part.end) {
             let hidden = mask.start.max(at)..mask.end.min(part.end);
             if hidden.start < hidden.end {
                 shown.push_str(&self.text[at..hidden.start]);
@@ -179,6 +196,11 @@ impl<'d> At<'d> {
         Placed { value, at: self.clone() }
     }
 
+    /// The value at this place, or a report of why it is refused.
+    pub(crate) fn checked<T>(self, result: Result<T, Wrong>) -> Option<Placed<'d, T>> {
+        result.map_err(|wrong| self.refuse(wrong)).ok().map(|value| self.place(value))
+    }
+
     fn report(&self, severity: Severity, message: String, help: String) {
         let problem = Problem { severity, span: self.span.clone(), message, help };
         self.document.problems.borrow_mut().push(problem);
@@ -190,7 +212,6 @@ impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.document.file)?;
         let Some(span) = &self.span else { return Ok(()) };
-        let before = self.document.text.get(..span.start).unwrap_or_default();
-        write!(f, ":{}", before.matches('\n').count() + 1)
+        write!(f, ":{}", self.document.line_of(span.start))
     }
 }

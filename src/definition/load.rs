@@ -70,16 +70,18 @@ fn read(
     };
     let content = canonical(top.table());
     let rules = validate::rules(&mut top, base);
+    let roster_at = top.at_key("roster");
     let csv = top.section("roster").and_then(|mut section| section.text("csv"));
     let csv_path = csv.as_ref().map(|csv| base.join(&csv.value));
     let csv_file = csv.as_ref().and_then(|csv| csv_document(csv, base, shown));
     let inline = top.sections("mailboxes");
-    if inline.is_empty() && csv.is_none() && top.at_key("roster").is_none() {
+    if roster_at.is_none() && inline.as_ref().is_some_and(Vec::is_empty) {
         document.whole().error("the roster is empty", "add [[mailboxes]] tables or [roster] csv");
     }
     // What nobody has read by now is unknown.
     drop(top);
-    let mut entries: Vec<Entry<'_>> = inline.into_iter().filter_map(roster::inline).collect();
+    let mut entries: Vec<Entry<'_>> =
+        inline.into_iter().flatten().filter_map(roster::inline).collect();
     let mut rows = Vec::new();
     if let Some(file) = &csv_file {
         let (more, cells) = roster::csv(file);

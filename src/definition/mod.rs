@@ -106,7 +106,11 @@ impl Account {
     /// The account and its server: `imap://alice@old.example:993`, the host in lower case.
     pub fn identity(&self) -> String {
         let Endpoint { platform, host, port, .. } = &*self.endpoint;
-        format!("{platform}://{}@{}:{port}", self.user, host.to_lowercase())
+        let host = match host.contains(':') {
+            true => format!("[{}]", host.to_lowercase()),
+            false => host.to_lowercase(),
+        };
+        format!("{platform}://{}@{host}:{port}", self.user)
     }
 
     /// The same for every spelling of the same account, since servers do not tell

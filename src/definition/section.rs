@@ -198,30 +198,31 @@ impl<'d> Section<'d> {
         }
     }
 
-    /// The sections of an array of tables.
-    pub(crate) fn sections(&mut self, name: &'static str) -> Vec<Self> {
-        let Some(value) = self.take(name) else { return Vec::new() };
-        let (DeValue::Array(items), Some(Kind::Tables(keys))) = (&value.value, self.kind(name))
-        else {
-            self.wrong_type::<()>(&value.at, name, &value.value);
-            return Vec::new();
+    /// The sections of an array of tables; absent: none. `None` if it is something else.
+    pub(crate) fn sections(&mut self, name: &'static str) -> Option<Vec<Self>> {
+        let Some(value) = self.take(name) else { return Some(Vec::new()) };
+        let (items, keys) = match (value.value, self.kind(name)) {
+            (DeValue::Array(items), Some(Kind::Tables(keys))) => (items, keys),
+            (other, _) => {
+                return self.wrong_type(&value.at, name, &other);
+            }
         };
         let mut sections = Vec::new();
-        for item in items.iter() {
+        for item in items {
             let at = self.document.at(item.span());
-            match item.get_ref() {
+            match item.into_inner() {
                 DeValue::Table(table) => {
-                    let (document, table) = (self.document, table.clone());
-                    let section = Self { document, keys, table, at, name: format!("[[{name}]]") };
+                    let name = format!("[[{name}]]");
+                    let section = Self { document: self.document, keys, table, at, name };
                     section.report_missing();
                     sections.push(section);
                 }
                 other => {
-                    self.wrong_type::<()>(&at, name, other);
+                    self.wrong_type::<()>(&at, name, &other);
                 }
             }
         }
-        sections
+        Some(sections)
     }
 
     /// A table whose keys are free and whose values are texts, in the order of the file.
@@ -361,13 +362,6 @@ fn unknown_here(name: &str, keys: &[Key]) -> String {
     }
     let known: Vec<_> = keys.iter().map(|key| key.name).collect();
     format!("known here are {}", super::schema::quoted(&known))
-}
-
-impl<'d> At<'d> {
-    /// The value, or a report of why it is refused.
-    fn checked<T>(self, result: Result<T, Wrong>) -> Option<Placed<'d, T>> {
-        result.map_err(|wrong| self.refuse(wrong)).ok().map(|value| self.place(value))
-    }
 }
 
 /// Hides every value that looks like a secret, wherever it stands: it could be on the line of

@@ -84,6 +84,7 @@ pub(super) fn secret_from(secret: SecretRef, base: &Path) -> SecretRef {
 }
 
 fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
+    let platform_at = section.at_key("platform");
     let platform = section.parsed("platform", |name| {
         preset::find(name).ok_or_else(|| {
             let known = preset::names().collect::<Vec<_>>().join(", ");
@@ -94,7 +95,7 @@ fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
         })
     });
     // Which keys a platform needs is not known of an unknown one.
-    let known = platform.is_some() || section.at_key("platform").is_none();
+    let known = platform.is_some() || platform_at.is_none();
     let preset = platform.map(|p| p.value).or_else(|| preset::find("imap"))?;
     section.parsed("access", |access| match access {
         "imap" => Ok(()),
@@ -103,9 +104,16 @@ fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
             "known are: imap",
         )),
     });
-    let host_at = section.at_key("host").is_some();
-    let host = section.parsed("host", host).map(|host| host.value).or_else(|| preset.host.clone());
-    if host.is_none() && !host_at && known {
+    let host_at = section.at_key("host");
+    let host = section.text("host").and_then(|text| {
+        if text.value.contains('@') {
+            // An address with a password in it, perhaps.
+            text.at.mask();
+        }
+        text.at.clone().checked(host(&text.value))
+    });
+    let host = host.map(|host| host.value).or_else(|| preset.host.clone());
+    if host.is_none() && host_at.is_none() && known {
         let help = "write host = \"mail.example.org\"";
         section.at().error(format!("`host` is missing in {}", section.name()), help);
     }
@@ -125,10 +133,10 @@ fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
         path
     });
     let connections = section.count("connections").and_then(|n| usize::try_from(n).ok());
-    let auth = match section.section("auth") {
-        Some(section) => auth(section, base),
-        None if section.at_key("auth").is_none() => Auth::Password(None),
-        None => Auth::Broken,
+    let auth = match (section.at_key("auth"), section.section("auth")) {
+        (_, Some(section)) => auth(section, base),
+        (None, None) => Auth::Password(None),
+        (Some(_), None) => Auth::Broken,
     };
     let endpoint = Endpoint {
         platform: preset.name.clone(),
@@ -144,10 +152,11 @@ fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
 fn host(text: &str) -> Result<String, Wrong> {
     let help = "write only the host's name or address: mail.example.org";
     let host = text.trim();
+    let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     if host.parse::<std::net::IpAddr>().is_ok() {
         return Ok(host.to_owned());
     }
-    if !host.contains("://")
+    if !host.contains(['/', '@'])
         && let Some((name, port)) = host.rsplit_once(':')
         && port.bytes().all(|b| b.is_ascii_digit())
     {
@@ -155,6 +164,9 @@ fn host(text: &str) -> Result<String, Wrong> {
         return Err(wrong(format!("`{text}` is no host"), help));
     }
     let legal = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if host.contains('@') {
+        return Err(wrong("this is no host", help));
+    }
     if host.is_empty() || !host.chars().all(legal) {
         return Err(wrong(format!("`{text}` is no host"), help));
     }
