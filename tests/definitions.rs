@@ -7,50 +7,8 @@ use std::time::Duration;
 use drover::definition::*;
 use drover::model::{FolderPath, Role};
 
-/// Enough of a definition for what is not under test.
-const ENDPOINTS: &str = "\
-[source]
-host = \"old.example\"
-auth = { method = \"password\", password = { env = \"OLD\" } }
-[destination]
-host = \"new.example\"
-auth = { method = \"password\", password = { env = \"NEW\" } }
-";
-
-const ROSTER: &str = "\
-[[mailboxes]]
-source = \"alice@old.example\"
-destination = \"alice@new.example\"
-";
-
-fn good(text: &str) -> Loaded {
-    load_text("acme", text, Path::new("/herd"))
-        .unwrap_or_else(|rejected| panic!("{}", render_all(&rejected.diagnostics, false)))
-}
-
-fn bad(text: &str) -> Vec<Diagnostic> {
-    match load_text("acme", text, Path::new("/herd")) {
-        Ok(_) => panic!("accepted:\n{text}"),
-        Err(rejected) => rejected.diagnostics,
-    }
-}
-
-fn rendered(text: &str) -> String {
-    render_all(&bad(text), false)
-}
-
-/// A definition in a directory of its own with these files.
-fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    for (name, bytes) in files {
-        std::fs::write(directory.path().join(name), bytes).unwrap();
-    }
-    directory
-}
-
-#[test]
-fn a_full_definition_means_exactly_what_it_says() {
-    let text = r#"
+/// A definition with everything in it.
+const FULL: &str = r#"
 description = "Acme, pilot group"
 suspend = true
 [source]
@@ -95,6 +53,51 @@ source = " bob "
 destination = "bob@new.example"
 destination_password = { file = "secrets/bob" }
 "#;
+
+/// Enough of a definition for what is not under test.
+const ENDPOINTS: &str = "\
+[source]
+host = \"old.example\"
+auth = { method = \"password\", password = { env = \"OLD\" } }
+[destination]
+host = \"new.example\"
+auth = { method = \"password\", password = { env = \"NEW\" } }
+";
+
+const ROSTER: &str = "\
+[[mailboxes]]
+source = \"alice@old.example\"
+destination = \"alice@new.example\"
+";
+
+fn good(text: &str) -> Loaded {
+    load_text("acme", text, Path::new("/herd"))
+        .unwrap_or_else(|rejected| panic!("{}", render_all(&rejected.diagnostics, false)))
+}
+
+fn bad(text: &str) -> Vec<Diagnostic> {
+    match load_text("acme", text, Path::new("/herd")) {
+        Ok(_) => panic!("accepted:\n{text}"),
+        Err(rejected) => rejected.diagnostics,
+    }
+}
+
+fn rendered(text: &str) -> String {
+    render_all(&bad(text), false)
+}
+
+/// A definition in a directory of its own with these files.
+fn directory(files: &[(&str, &[u8])]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, bytes) in files {
+        std::fs::write(directory.path().join(name), bytes).unwrap();
+    }
+    directory
+}
+
+#[test]
+fn a_full_definition_means_exactly_what_it_says() {
+    let text = FULL;
     let Loaded { migration, warnings, files } = good(text);
     let source = Arc::new(Endpoint {
         platform: "imap".into(),
@@ -656,5 +659,30 @@ fn the_parser_and_the_schema_know_the_same_keys() {
         let strangers = unknown.iter().filter(|e| e.message.contains("not_a_key")).count();
         assert_eq!(strangers, parts.len(), "{path}: {unknown:?}");
         assert_eq!(unknown.len(), strangers, "{path}: {unknown:?}");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_answered_without_a_panic(at in 0..FULL.len(), noise in "\\PC{0,4}|[\"'=\\[{\n\r]{1,3}") {
+        let text = format!("{}{noise}{}", &FULL[..at], &FULL[at..]);
+        if let Err(rejected) = load_text("acme", &text, Path::new("/herd")) {
+            proptest::prop_assert!(rejected.diagnostics.iter().any(Diagnostic::is_error));
+            render_all(&rejected.diagnostics, true);
+        }
+        if let Err(rejected) = load_text("acme", &text[..at], Path::new("/herd")) {
+            render_all(&rejected.diagnostics, false);
+        }
+    }
+
+    #[test]
+    fn any_csv_is_answered_without_a_panic(rows in "[a,;\"#\n\r \u{e4}]{0,30}") {
+        let toml = format!("{ENDPOINTS}[roster]\ncsv = \"wave.csv\"\n");
+        let csv = format!("source,destination\n{rows}");
+        let files = [("acme.toml", toml.as_bytes()), ("wave.csv", csv.as_bytes())];
+        let directory = directory(&files);
+        if let Err(rejected) = load(&directory.path().join("acme.toml")) {
+            render_all(&rejected.diagnostics, false);
+        }
     }
 }

@@ -39,7 +39,7 @@ pub struct Diagnostic {
     pub help: Option<String>,
     /// The line itself, for [`Diagnostic::render`]. Not part of the data.
     #[serde(skip)]
-    pub(super) excerpt: Option<Excerpt>,
+    pub(super) excerpt: Option<Box<Excerpt>>,
 }
 
 /// One line of a file, secrets already masked, and the bytes of it that are meant.

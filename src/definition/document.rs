@@ -137,10 +137,10 @@ impl Document {
         let shown_end = self.shown(line_start..end).len();
         diagnostic.line = Some(number);
         diagnostic.column = Some(self.text[line_start..start].chars().count() + 1);
-        diagnostic.excerpt = Some(Excerpt {
+        diagnostic.excerpt = Some(Box::new(Excerpt {
             text: self.shown(line_start..line_end),
             span: shown_start..shown_end.max(shown_start),
-        });
+        }));
         diagnostic
     }
 

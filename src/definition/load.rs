@@ -9,7 +9,6 @@ use super::diagnostic::Diagnostic;
 use super::document::{Document, Placed};
 use super::roster::{self, Entry};
 use super::section;
-use super::validate::base_of;
 use super::{Generation, Login, Migration, MigrationName, SecretRef, keys, mailboxes, validate};
 
 /// A good definition.
@@ -138,6 +137,12 @@ fn csv_document(csv: &Placed<'_, String>, base: &Path, shown: &Path) -> Option<D
             None
         }
     }
+}
+
+/// The directory that a file's relative paths start from, absolute.
+fn base_of(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// A name stands in commands, logs, file names and labels.

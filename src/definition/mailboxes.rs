@@ -5,9 +5,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::document::{At, Placed};
+use super::endpoint::{Auth, Side, secret_from};
 use super::roster::Entry;
 use super::schema::SECRET_FORMS;
-use super::validate::{Auth, Rules, Side, secret_from};
+use super::validate::Rules;
 use super::{Account, Login, Mailbox, SecretRef};
 
 /// Checks the entries against each other and against the endpoints. Only complete mailboxes are

@@ -2,18 +2,14 @@
 //! reports what it dislikes and answers `None`, and what nobody asked for is reported when the
 //! section is dropped.
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::SecretRef;
 use super::document::{At, Document, Placed, Wrong, wrong};
 use super::schema::{Key, Kind, Need, SECRET_FORMS};
+use super::{SecretRef, masking};
 
 /// How alike an unknown key must be to a known one to be suggested: 0 to 1.
 const ALIKE: f64 = 0.75;
-
-/// A key that contains one of these holds a secret, well spelt or not.
-const SECRET_WORDS: [&str; 4] = ["pas", "pwd", "secret", "token"];
 
 /// What is left to read of a table.
 pub(crate) struct Section<'d> {
@@ -53,14 +49,14 @@ pub(crate) fn open_or_empty<'d>(
                 continue;
             }
             lines.push(line);
-            mask_line(document, at);
+            masking::mask_line(document, at);
             let span = error.span().unwrap_or(at..at);
             document.at(span).error(format!("this is no TOML: {}", error.message()), "");
         }
         return None;
     }
     let table = top.into_inner();
-    mask_secrets(document, &table);
+    masking::mask_secrets(document, &table);
     Some(Section { document, keys, table, at: document.whole(), name: String::new() })
 }
 
@@ -362,61 +358,4 @@ fn unknown_here(name: &str, keys: &[Key]) -> String {
     }
     let known: Vec<_> = keys.iter().map(|key| key.name).collect();
     format!("known here are {}", super::schema::quoted(&known))
-}
-
-/// Hides every value that looks like a secret, wherever it stands: it could be on the line of
-/// some other mistake.
-fn mask_secrets(document: &Document, table: &DeTable<'_>) {
-    for (key, value) in table.iter() {
-        mask_value(document, value, key.get_ref(), false);
-    }
-}
-
-fn mask_value(document: &Document, value: &Spanned<DeValue<'_>>, key: &str, within: bool) {
-    let secret = within || looks_secret(key);
-    match value.get_ref() {
-        DeValue::Table(table) => {
-            for (key, value) in table.iter() {
-                let name = key.get_ref().as_ref();
-                let reference = matches!(name, "env" | "file" | "credential" | "command");
-                mask_value(document, value, name, secret && !reference);
-            }
-        }
-        // The place of a login: whatever is not a table there may be meant as a password.
-        _ if secret || key == "auth" => document.mask(value.span()),
-        DeValue::Array(items) => {
-            items.iter().for_each(|item| mask_value(document, item, "", false));
-        }
-        _ => {}
-    }
-}
-
-fn looks_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
-    SECRET_WORDS.iter().any(|part| key.contains(part))
-}
-
-/// Hides what could be a secret on a line that is no TOML: everything behind a word that looks
-/// secret, and all of a line that could be the inside of a text.
-fn mask_line(document: &Document, at: usize) {
-    let text = document.text();
-    let at = text.floor_char_boundary(at);
-    let start = text[..at].rfind('\n').map_or(0, |n| n + 1);
-    let line = text[start..].split('\n').next().unwrap_or_default();
-    let end = start + line.len();
-    let begin = match line.split_once('=') {
-        Some(_) if looks_secret(line) => {
-            let lower = line.to_ascii_lowercase();
-            let words = SECRET_WORDS.iter().filter_map(|word| lower.find(word));
-            let first = words.min().unwrap_or(0);
-            let equals = line[first..].find('=').map_or(first, |n| first + n + 1);
-            start + equals
-        }
-        Some(_) => return,
-        None if line.trim_start().starts_with(['[', '#']) => return,
-        None => start,
-    };
-    if begin < end {
-        document.mask(begin..end);
-    }
 }
