@@ -461,6 +461,34 @@ fn what_is_not_utf8_is_refused_with_its_place() {
 }
 
 #[test]
+fn only_regular_files_are_read() {
+    let directory = directory(&[]);
+    let toml = format!("{ENDPOINTS}[roster]\ncsv = \"/dev/zero\"\n");
+    std::fs::write(directory.path().join("acme.toml"), toml).unwrap();
+    std::fs::create_dir(directory.path().join("dir.toml")).unwrap();
+    for name in ["acme.toml", "dir.toml", "gone.toml"] {
+        let rejected = load(&directory.path().join(name)).unwrap_err();
+        assert_eq!(rejected.diagnostics.len(), 1);
+        assert!(rejected.diagnostics[0].message.contains("cannot read the file"));
+    }
+}
+
+#[test]
+fn a_large_roster_with_as_many_mistakes_is_answered_at_once() {
+    let rows: String =
+        (0..20_000).map(|n| format!("u{n}@old.example,same@new.example\n")).collect();
+    let csv = format!("source,destination\n{rows}");
+    let toml = format!("{ENDPOINTS}[roster]\ncsv = \"wave.csv\"\n");
+    let directory = directory(&[("acme.toml", toml.as_bytes()), ("wave.csv", csv.as_bytes())]);
+    let began = std::time::Instant::now();
+    let rejected = load(&directory.path().join("acme.toml")).unwrap_err();
+    assert_eq!(rejected.diagnostics.len(), 19_999);
+    assert_eq!(rejected.diagnostics[19_998].line, Some(20_001));
+    // Generous: a quadratic reader takes minutes.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+#[test]
 fn a_syntax_error_has_its_place() {
     let errors = bad("[source]\nhost = old\n[destination\n");
     assert_eq!((errors[0].line, errors[0].column), (Some(2), Some(8)));
@@ -663,6 +691,11 @@ fn the_parser_and_the_schema_know_the_same_keys() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config {
+        failure_persistence: None,
+        ..Default::default()
+    })]
+
     #[test]
     fn any_text_is_answered_without_a_panic(at in 0..FULL.len(), noise in "\\PC{0,4}|[\"'=\\[{\n\r]{1,3}") {
         let text = format!("{}{noise}{}", &FULL[..at], &FULL[at..]);

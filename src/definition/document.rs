@@ -50,6 +50,21 @@ pub(crate) struct Wrong {
     pub(crate) help: String,
 }
 
+/// No file of settings is larger than this, in bytes: a roster of 100,000 mailboxes has ten.
+const LARGEST: u64 = 64 << 20;
+
+/// Never waits on a pipe and never reads a device to its end.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > LARGEST {
+        return Err(std::io::Error::other("it is larger than 64 MiB"));
+    }
+    std::fs::read(path)
+}
+
 /// Short for building a [`Wrong`].
 pub(crate) fn wrong(message: impl Into<String>, help: impl Into<String>) -> Wrong {
     Wrong { message: message.into(), help: help.into() }
@@ -74,7 +89,7 @@ impl Document {
     /// # Errors
     /// It cannot be read or is not UTF-8.
     pub(crate) fn read(file: &str, path: &Path) -> Result<Self, Diagnostic> {
-        let bytes = std::fs::read(path).map_err(|error| {
+        let bytes = read_bounded(path).map_err(|error| {
             let help = "check the path and that drover may read it";
             Diagnostic::about_file(file, format!("cannot read the file: {error}"), help)
         })?;
