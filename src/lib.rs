@@ -8,12 +8,14 @@
 //! (`tests/architecture.rs` holds that):
 //!
 //! 1. [`model`]: the words. No I/O, no clock.
-//! 2. [`definition`] and [`config`]: what the operator declared.
+//! 2. [`preset`]: what is known of mail systems, as data. [`definition`] and [`config`]: what
+//!    the operator declared.
 //! 3. [`auth`], [`flow`], [`ledger`]: secrets, bounds, the durable record.
 //! 4. [`platform`]: the mail systems, behind `Source` and `Destination`.
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 
 pub mod auth;
+pub mod config;
 pub mod definition;
 pub mod flow;
 pub mod ledger;

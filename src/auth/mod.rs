@@ -1,9 +1,26 @@
 //! Secrets by reference (law 9): read at the moment of use, held in [`secrecy`] types, never
 //! written anywhere.
 
-use secrecy::SecretString;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use ring::digest;
+use secrecy::zeroize::Zeroize;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::io::AsyncReadExt;
 
 use crate::definition::SecretRef;
+
+/// A secret command that has not answered by then hangs.
+const COMMAND_TIME: Duration = Duration::from_secs(30);
+
+/// No secret is longer than this, in bytes; a file that is was named by mistake.
+const LONGEST: u64 = 64 * 1024;
+
+/// Keeps [`digest`] apart from every other SHA-256 over the same secret.
+const DIGEST_LABEL: &[u8] = b"drover: has this secret changed?\0";
 
 /// Why a secret could not be read. Never holds any of it.
 #[derive(Debug, thiserror::Error)]
@@ -15,7 +32,7 @@ pub enum SecretError {
     #[error("cannot read the secret file {path}: {cause}")]
     File {
         /// Which.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// The operating system's word.
         cause: std::io::Error,
     },
@@ -38,7 +55,32 @@ pub enum SecretError {
 impl SecretError {
     /// What the operator can do about it.
     pub fn remedy(&self) -> String {
-        "provide the secret where the definition points to; drover tries again by itself".into()
+        let what = match self {
+            Self::Env(name) => {
+                format!("set {name} in the environment drover is started with, and restart it")
+            }
+            Self::File { path, cause } => match cause.kind() {
+                std::io::ErrorKind::NotFound => format!("put the secret into {}", path.display()),
+                std::io::ErrorKind::PermissionDenied => {
+                    format!("let drover's user read {}", path.display())
+                }
+                _ => format!("make {} a readable file", path.display()),
+            },
+            Self::Credential(name) => format!(
+                "add LoadCredential={name}:PATH or LoadCredentialEncrypted={name}:PATH to drover's \
+                 systemd unit, and restart it"
+            ),
+            Self::Command { program, .. } => format!(
+                "run `{program}` as drover's user: it must print the secret within {} seconds, \
+                 without asking, and exit with 0",
+                COMMAND_TIME.as_secs()
+            ),
+            Self::Unusable(_) => "the secret must be one line of UTF-8 text".into(),
+        };
+        match self {
+            Self::Env(_) | Self::Credential(_) => what,
+            _ => what + "; drover tries again by itself",
+        }
     }
 }
 
@@ -46,6 +88,127 @@ impl SecretError {
 ///
 /// # Errors
 /// See [`SecretError`].
-pub async fn resolve(_secret: &SecretRef) -> Result<SecretString, SecretError> {
-    Err(SecretError::Env(String::new()))
+pub async fn resolve(secret: &SecretRef) -> Result<SecretString, SecretError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    resolve_with(secret, credentials, |name| std::env::var_os(name)).await
 }
+
+/// What somebody should look at, although the secret can be read: a file that others can read
+/// too.
+pub fn warnings(secret: &SecretRef) -> Option<String> {
+    let SecretRef::File(path) = secret else { return None };
+    readable_by_others(path)
+        .then(|| format!("{} can be read by others: chmod 600 it", path.display()))
+}
+
+/// A short digest of a secret's present value, the same over restarts, to notice that it was
+/// changed. It tells nothing of the secret but that: 64 bits of a labelled SHA-256.
+///
+/// # Errors
+/// See [`SecretError`].
+pub async fn digest(secret: &SecretRef) -> Result<String, SecretError> {
+    let value = resolve(secret).await?;
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(DIGEST_LABEL);
+    context.update(value.expose_secret().as_bytes());
+    Ok(context.finish().as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+async fn resolve_with(
+    secret: &SecretRef,
+    credentials: Option<OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<SecretString, SecretError> {
+    match secret {
+        SecretRef::Env(name) => {
+            let value = env(name).ok_or_else(|| SecretError::Env(name.clone()))?;
+            one_line(value.into_encoded_bytes(), || format!("the environment variable {name}"))
+        }
+        SecretRef::File(path) => {
+            let bytes = read(path)
+                .await
+                .map_err(|cause| SecretError::File { path: path.clone(), cause })?;
+            one_line(bytes, || path.display().to_string())
+        }
+        SecretRef::Credential(name) => {
+            let missing = || SecretError::Credential(name.clone());
+            // The name is a file's name in that directory and nowhere else.
+            if !secret.is_plausible() {
+                return Err(missing());
+            }
+            let path = Path::new(&credentials.ok_or_else(missing)?).join(name);
+            let bytes = read(&path).await.map_err(|_| missing())?;
+            one_line(bytes, || format!("the systemd credential {name}"))
+        }
+        SecretRef::Command(words) => {
+            let program = words.first().cloned().unwrap_or_default();
+            let bytes = run(words, COMMAND_TIME)
+                .await
+                .map_err(|cause| SecretError::Command { program: program.clone(), cause })?;
+            one_line(bytes, || format!("the command `{program}`"))
+        }
+    }
+}
+
+async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
+    let file = tokio::fs::File::open(path).await?;
+    let mut bytes = Vec::new();
+    // Bounded, for somebody may name a device.
+    file.take(LONGEST + 1).read_to_end(&mut bytes).await?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(std::io::Error::other("it is too long for a secret"));
+    }
+    Ok(bytes)
+}
+
+/// What a command prints. Its standard error goes nowhere: it could hold the secret.
+async fn run(words: &[String], limit: Duration) -> Result<Vec<u8>, String> {
+    let (program, arguments) = words.split_first().ok_or("it has no words")?;
+    let command = tokio::process::Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(limit, command)
+        .await
+        .map_err(|_| format!("no answer within {} seconds", limit.as_secs_f32()))?
+        .map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(output.stdout),
+        false => Err(output.status.to_string()),
+    }
+}
+
+/// One trailing line end is not part of a secret: editors and `echo` write it.
+fn one_line(bytes: Vec<u8>, from: impl Fn() -> String) -> Result<SecretString, SecretError> {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
+        error.into_bytes().zeroize();
+        SecretError::Unusable(from())
+    })?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    if text.is_empty() || text.contains(['\0', '\r', '\n']) {
+        text.zeroize();
+        return Err(SecretError::Unusable(from()));
+    }
+    Ok(SecretString::from(text))
+}
+
+#[cfg(unix)]
+fn readable_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o044 != 0)
+}
+
+#[cfg(not(unix))]
+fn readable_by_others(_path: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests;

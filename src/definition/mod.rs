@@ -10,8 +10,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{FolderPath, Role};
 
+mod conflicts;
+mod diagnostic;
+pub(crate) mod document;
+mod endpoint;
+mod keys;
+mod load;
+mod mailboxes;
+mod masking;
+mod roster;
+pub(crate) mod schema;
+pub(crate) mod section;
 mod select;
-pub use select::Selection;
+mod validate;
+pub(crate) mod values;
+
+pub use conflicts::conflicts;
+pub use diagnostic::{Diagnostic, Severity, render_all};
+pub use load::{Loaded, Rejected, load, load_text};
+pub use select::{FolderPattern, Selection};
+pub use validate::{DEFAULT_EVERY, DEFAULT_MAX_DELETE, DEFAULT_TAIL, UNLIMITED_CONCURRENCY};
+
+pub use crate::preset::Tls;
+
+/// The JSON Schema of a definition.
+pub fn schema() -> serde_json::Value {
+    schema::document("drover definition", keys::DEFINITION)
+}
 
 /// A migration's name: its file's stem.
 #[derive(
@@ -60,6 +85,14 @@ pub struct Mailbox {
     pub folders: FolderRules,
 }
 
+impl Mailbox {
+    /// Which account goes where: `imap://alice@old.example:993 → imap://alice@new.example:993`.
+    /// The same mailbox gives the same text in every definition.
+    pub fn identity(&self) -> String {
+        format!("{} → {}", self.source.identity(), self.destination.identity())
+    }
+}
+
 /// One account of one platform.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Account {
@@ -69,6 +102,24 @@ pub struct Account {
     pub endpoint: Arc<Endpoint>,
     /// What proves that drover may enter.
     pub login: Login,
+}
+
+impl Account {
+    /// The account and its server: `imap://alice@old.example:993`, the host in lower case.
+    pub fn identity(&self) -> String {
+        let Endpoint { platform, host, port, .. } = &*self.endpoint;
+        let host = match host.contains(':') {
+            true => format!("[{}]", host.to_lowercase()),
+            false => host.to_lowercase(),
+        };
+        format!("{platform}://{}@{host}:{port}", self.user)
+    }
+
+    /// The same for every spelling of the same account, since servers do not tell
+    /// `Alice@example.org` from `alice@example.org`.
+    pub fn same_as_key(&self) -> String {
+        self.identity().to_lowercase()
+    }
 }
 
 /// Where a platform is reached. Presets have filled in what the definition left out.
@@ -86,18 +137,6 @@ pub struct Endpoint {
     pub ca_file: Option<PathBuf>,
     /// Connections drover may hold per mailbox at once.
     pub connections: usize,
-}
-
-/// How a connection is protected. Certificates are always verified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Tls {
-    /// TLS from the first byte.
-    Implicit,
-    /// STARTTLS before anything else; refused if the server does not offer it.
-    Starttls,
-    /// Plain text: only where the definition says `tls = "none"`.
-    None,
 }
 
 /// How an account is entered.
@@ -125,6 +164,20 @@ pub enum SecretRef {
     Credential(String),
     /// A command's standard output; one trailing newline is not part of the secret.
     Command(Vec<String>),
+}
+
+impl SecretRef {
+    /// False if it cannot name a secret: an empty name, or one that leaves its directory.
+    pub fn is_plausible(&self) -> bool {
+        match self {
+            Self::Env(name) => !name.is_empty() && !name.contains(['=', '\0']),
+            Self::File(path) => !path.as_os_str().is_empty(),
+            Self::Credential(name) => {
+                !name.is_empty() && !name.contains(['/', '\0']) && name != "." && name != ".."
+            }
+            Self::Command(words) => words.first().is_some_and(|program| !program.is_empty()),
+        }
+    }
 }
 
 /// How and when passes run.

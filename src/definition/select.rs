@@ -77,6 +77,16 @@ impl FolderPattern {
                 format!("`{text}` is no special-use name; known are {known}")
             });
         }
+        // The inbox is spelt in one way here, and in any by people (RFC 9051, 5.1).
+        let text = match text.split_at_checked("INBOX".len()) {
+            Some((first, rest))
+                if first.eq_ignore_ascii_case("INBOX")
+                    && (rest.is_empty() || rest.starts_with('/')) =>
+            {
+                &format!("INBOX{rest}")
+            }
+            _ => text,
+        };
         GlobBuilder::new(text)
             .literal_separator(true)
             .backslash_escape(true)
@@ -94,5 +104,53 @@ impl FolderPattern {
                     || glob.glob().glob().strip_suffix("/**").is_some_and(|root| root == path)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{FolderName, FolderPath};
+
+    fn folder(path: &str, role: Option<Role>) -> Folder {
+        Folder { name: FolderName(path.into()), path: FolderPath::parse(path), role }
+    }
+
+    fn selection(include: &[&str], exclude: &[&str]) -> Selection {
+        let of = |list: &[&str]| list.iter().map(|p| FolderPattern::parse(p).unwrap()).collect();
+        Selection { include: of(include), exclude: of(exclude), ..Selection::default() }
+    }
+
+    fn takes(selection: &Selection, paths: &[&str]) -> Vec<bool> {
+        paths.iter().map(|path| selection.takes_folder(&folder(path, None))).collect()
+    }
+
+    #[test]
+    fn one_star_stays_within_a_segment_and_two_do_not() {
+        let paths = ["P", "P/a", "P/a/b", "Pa"];
+        assert_eq!(takes(&selection(&["P/*"], &[]), &paths), [false, true, false, false]);
+        assert_eq!(takes(&selection(&["P/**"], &[]), &paths), [true, true, true, false]);
+        assert_eq!(takes(&selection(&[], &["P/**"]), &paths), [false, false, false, true]);
+    }
+
+    #[test]
+    fn exclude_is_stronger_than_include() {
+        assert_eq!(takes(&selection(&["a"], &["a"]), &["a", "b"]), [false, false]);
+    }
+
+    #[test]
+    fn the_inbox_may_be_spelt_in_any_case() {
+        let paths = ["INBOX", "INBOX/a", "Inboxes"];
+        assert_eq!(takes(&selection(&["Inbox"], &[]), &paths), [true, false, false]);
+        assert_eq!(takes(&selection(&["inbox/*"], &[]), &paths), [false, true, false]);
+    }
+
+    #[test]
+    fn views_take_part_only_by_name() {
+        let all = folder("All Mail", Some(Role::All));
+        assert!(!selection(&[], &[]).takes_folder(&all));
+        assert!(!selection(&["**"], &[]).takes_folder(&all));
+        assert!(selection(&["\\All"], &[]).takes_folder(&all));
+        assert!(!selection(&["\\All"], &["\\All"]).takes_folder(&all));
     }
 }
