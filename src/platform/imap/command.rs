@@ -30,6 +30,11 @@ impl Command {
         Self { verb, chunks: vec![Chunk::Text(verb.as_bytes().to_vec())] }
     }
 
+    /// A command whose text is at hand; `verb` only names it.
+    pub(super) fn raw(verb: &'static str, text: impl Into<Vec<u8>>) -> Self {
+        Self { verb, chunks: vec![Chunk::Text(text.into())] }
+    }
+
     /// Adds text as it is.
     pub(super) fn text(mut self, text: impl AsRef<[u8]>) -> Self {
         match self.chunks.last_mut() {
