@@ -1,7 +1,11 @@
 //! IMAP.
 mod command;
 mod connect;
+mod folder;
+mod folders;
 mod guard;
+mod look;
+mod mark;
 mod names;
 mod parse;
 mod reply;
