@@ -46,6 +46,15 @@ impl SecretError {
 ///
 /// # Errors
 /// See [`SecretError`].
-pub async fn resolve(_secret: &SecretRef) -> Result<SecretString, SecretError> {
-    Err(SecretError::Env(String::new()))
+pub async fn resolve(secret: &SecretRef) -> Result<SecretString, SecretError> {
+    match secret {
+        SecretRef::Env(name) => {
+            std::env::var(name).map(Into::into).map_err(|_| SecretError::Env(name.clone()))
+        }
+        SecretRef::File(path) => match tokio::fs::read_to_string(path).await {
+            Ok(text) => Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned().into()),
+            Err(cause) => Err(SecretError::File { path: path.clone(), cause }),
+        },
+        _ => Err(SecretError::Env(String::new())),
+    }
 }

@@ -32,6 +32,11 @@ impl Capabilities {
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains(name)
     }
+
+    /// It turned out not to be true.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
 }
 
 /// Names a command that was sent.
