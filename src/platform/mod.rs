@@ -5,12 +5,14 @@
 //! parallel work opens several. Adding a platform touches one folder below this one.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset};
 use tokio::sync::mpsc;
 
+use crate::definition;
 use crate::flow::{Memory, Room};
 use crate::model::{
     Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
@@ -294,10 +296,49 @@ pub trait Destination: Account {
     async fn remove(&mut self, folder: &FolderName, epoch: Epoch, ids: &IdSet) -> Result<()>;
 }
 
-/// Opens signed-in connections to accounts of any platform.
-#[derive(Debug, Clone, Default)]
-pub struct Platforms {
-    _private: (),
+/// How drover behaves towards every server.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Bounds every single read and write, and every step of signing in.
+    pub idle: Duration,
+    /// How drover introduces itself: its name.
+    pub name: String,
+    /// And its version.
+    pub version: String,
+    /// What servers offer and drover shall not use, as they spell it: `QRESYNC`, `MULTIAPPEND` …
+    pub veto: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            idle: Duration::from_secs(120),
+            name: env!("CARGO_PKG_NAME").into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            veto: Vec::new(),
+        }
+    }
+}
+
+/// Opens a signed-in connection to an account that is only read.
+///
+/// # Errors
+/// Whatever keeps drover from signing in; see [`Error`].
+pub async fn source(account: &definition::Account, options: &Options) -> Result<Box<dyn Source>> {
+    // Every platform is IMAP so far; those with an API of their own part ways here, by
+    // `account.endpoint.platform`.
+    imap::connect_source(account, options).await
+}
+
+/// Opens a signed-in connection to an account that is written to.
+///
+/// # Errors
+/// Whatever keeps drover from signing in; see [`Error`].
+pub async fn destination(
+    account: &definition::Account,
+    options: &Options,
+) -> Result<Box<dyn Destination>> {
+    imap::connect_destination(account, options).await
 }
 
 /// Where a destination path lives on its server, and what was done to its name to fit.

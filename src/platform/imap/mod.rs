@@ -1,1 +1,104 @@
-//! IMAP.
+//! IMAP (RFC 3501, RFC 9051) as servers really speak it.
+//!
+//! In reading order:
+//!
+//! 1. `wire` frames bytes into responses, `parse` reads them into values, `reply` into meaning.
+//!    None of them fails on what it does not know.
+//! 2. `sayings` classifies refusals; `command` and `names` write what is sent.
+//! 3. `tls`, `guard`, `connect` get from a host name to a signed-in `session`, with async-imap
+//!    driving the dialogue behind the guard.
+//! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
+//! 5. `folder`, `folders`, `look` open, list and look; `source` surveys and fetches with the
+//!    cursor of `mark`; `destination` and `append` write.
+
+use async_trait::async_trait;
+use std::collections::HashMap;
+
+use self::destination::Writer;
+use self::session::Session;
+use self::source::Reader;
+use super::{Account, ContentDigest, Destination, FolderStatus, Options, Result, Sighting, Source};
+use crate::definition;
+use crate::model::{Epoch, FolderName, IdSet, Item, ItemId};
+
+mod append;
+mod command;
+mod connect;
+mod destination;
+mod folder;
+mod folders;
+mod guard;
+mod look;
+mod mark;
+mod names;
+mod parse;
+mod reply;
+mod sayings;
+mod session;
+mod source;
+mod tls;
+mod wire;
+
+/// Signs in to an account that is only read.
+///
+/// # Errors
+/// Whatever keeps drover from signing in.
+pub async fn connect_source(
+    account: &definition::Account,
+    options: &Options,
+) -> Result<Box<dyn Source>> {
+    let session = connect::sign_in(account, options).await?;
+    Ok(Box::new(Imap { session, mode: Reader }))
+}
+
+/// Signs in to an account that is written to.
+///
+/// # Errors
+/// Whatever keeps drover from signing in.
+pub async fn connect_destination(
+    account: &definition::Account,
+    options: &Options,
+) -> Result<Box<dyn Destination>> {
+    let session = connect::sign_in(account, options).await?;
+    Ok(Box::new(Imap { session, mode: Writer::default() }))
+}
+
+/// A signed-in connection. `Source` is implemented for one mode and `Destination` for the
+/// other, so that what only reads has no method that writes.
+#[derive(Debug)]
+struct Imap<M> {
+    session: Session,
+    mode: M,
+}
+
+#[async_trait]
+impl<M: Send> Account for Imap<M> {
+    async fn folders(&mut self) -> Result<Vec<FolderStatus>> {
+        self.session.folders().await
+    }
+
+    async fn sight(&mut self, folder: &FolderName, ids: &IdSet) -> Result<Vec<Sighting>> {
+        self.session.sight(folder, ids).await
+    }
+
+    async fn digest(
+        &mut self,
+        folder: &FolderName,
+        ids: &IdSet,
+    ) -> Result<HashMap<ItemId, ContentDigest>> {
+        self.session.digest(folder, ids).await
+    }
+
+    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
+        self.session.list_all(folder).await
+    }
+
+    async fn ping(&mut self) -> Result<()> {
+        self.session.exec(command::Command::new("NOOP"), |_| ()).await.map(drop)
+    }
+
+    async fn logout(&mut self) {
+        // The server's BYE and end of stream come whatever it thinks of it.
+        let _ = self.session.exec(command::Command::new("LOGOUT"), |_| ()).await;
+    }
+}

@@ -1,0 +1,287 @@
+//! The account that is written to.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use async_trait::async_trait;
+
+use super::Imap;
+use super::append::{self, Batch, expanded};
+use super::command::{Command, set_parts};
+use super::look::tolerate_expunged;
+use super::reply::{Reply, Saying, Status};
+use super::sayings::{Class, During, classify};
+use super::session::{Next, Session};
+use super::wire::Bodies;
+use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
+use crate::platform::{
+    Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result,
+};
+
+/// STORE commands sent ahead; their answers fit any socket's buffer.
+const STORE_WINDOW: usize = 20;
+
+/// What a connection that writes keeps in mind.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// The folder last opened, and the epoch it had.
+    pub(super) opened: Option<(FolderName, Epoch)>,
+    /// Batches whose fate is not known yet, the oldest first.
+    batches: VecDeque<Batch>,
+}
+
+#[async_trait]
+impl Destination for Imap<Writer> {
+    fn naming(&self) -> &Naming {
+        &self.session.naming
+    }
+
+    async fn create_folder(&mut self, name: &FolderName, role: Option<Role>) -> Result<()> {
+        self.session.create(name, role).await?;
+        let command = Command::new("SUBSCRIBE").folder(name);
+        match self.session.exec(command, |_| ()).await {
+            // A folder that is not shown in some clients is still a folder.
+            Ok(_) | Err(Error::Refused { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn rename_folder(&mut self, from: &FolderName, to: &FolderName) -> Result<()> {
+        let command = Command::new("RENAME").folder(from).folder(to);
+        // Its name is gone; whether it stays open under another differs between servers.
+        self.session.selected = None;
+        self.session.exec(command, |_| ()).await.map(drop)
+    }
+
+    async fn open(&mut self, folder: &FolderName) -> Result<Opened> {
+        let selected = self.session.select(folder).await?;
+        self.mode.opened = Some((folder.clone(), selected.epoch));
+        let next = match selected.next {
+            Some(next) => next,
+            None => self.session.all_ids().await?.last().map_or(1, |last| last.0 + 1),
+        };
+        Ok(Opened {
+            epoch: selected.epoch,
+            next: ItemId(next),
+            messages: selected.messages,
+            keywords: selected.keywords,
+        })
+    }
+
+    async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()> {
+        let epoch = self.mode.epoch_of(&self.session, folder)?;
+        let batch = append::append(&mut self.session, folder, epoch, batch).await?;
+        self.mode.batches.push_back(batch);
+        Ok(())
+    }
+
+    async fn appended(&mut self) -> Result<Appended> {
+        match self.mode.batches.pop_front() {
+            Some(batch) => append::settle(&mut self.session, batch).await,
+            None => Err(self.session.protocol("no batch is waiting for an answer")),
+        }
+    }
+
+    async fn store_flags(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        changes: &[FlagChange],
+    ) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        self.session.write_into(folder, epoch).await?;
+        // Messages with the same change share a command.
+        let mut alike: BTreeMap<(char, String), IdSet> = BTreeMap::new();
+        for change in changes {
+            for (sign, flags) in [('+', &change.add), ('-', &change.remove)] {
+                if !flags.is_empty() {
+                    alike.entry((sign, flags.to_string())).or_default().insert(change.id);
+                }
+            }
+        }
+        let commands = alike.into_iter().flat_map(|((sign, flags), ids)| {
+            let stores = set_parts(&ids).into_iter();
+            stores.map(move |set| format!("UID STORE {set} {sign}FLAGS.SILENT ({flags})"))
+        });
+        self.session.store(commands.collect()).await
+    }
+
+    async fn move_items(
+        &mut self,
+        from: &FolderName,
+        epoch: Epoch,
+        ids: &[ItemId],
+        to: &FolderName,
+    ) -> Result<Vec<Option<ItemId>>> {
+        self.session.write_into(from, epoch).await?;
+        let mut places = HashMap::new();
+        for run in ascending_runs(ids) {
+            for set in set_parts(&run) {
+                places.extend(self.session.move_set(&set, to).await?);
+            }
+        }
+        Ok(ids.iter().map(|id| places.get(id).copied()).collect())
+    }
+
+    async fn remove(&mut self, folder: &FolderName, epoch: Epoch, ids: &IdSet) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        self.session.write_into(folder, epoch).await?;
+        for set in set_parts(ids) {
+            self.session.expunge(&set).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Session {
+    async fn create(&mut self, name: &FolderName, role: Option<Role>) -> Result<()> {
+        let plain = Command::new("CREATE").folder(name);
+        // The inbox has no attribute in RFC 6154.
+        let wish = role.filter(|&role| role != Role::Inbox);
+        let outcome = match wish.filter(|_| self.capabilities.has("CREATE-SPECIAL-USE")) {
+            Some(role) => {
+                let wished = plain.clone().text(format!(" (USE ({}))", role.attribute()));
+                match self.exec(wished, |_| ()).await {
+                    // The role may be taken, or not wanted; the folder is what counts.
+                    Err(Error::Refused { refusal, .. })
+                        if refusal.code.as_deref() != Some("ALREADYEXISTS") =>
+                    {
+                        self.exec(plain, |_| ()).await
+                    }
+                    other => other,
+                }
+            }
+            None => self.exec(plain, |_| ()).await,
+        };
+        match outcome {
+            Ok(_) => Ok(()),
+            Err(Error::Refused { refusal, .. })
+                if refusal.code.as_deref() == Some("ALREADYEXISTS") =>
+            {
+                Ok(())
+            }
+            // Servers without codes refuse what exists in many words.
+            Err(error @ Error::Refused { .. }) => {
+                if self.is_listed(name).await? { Ok(()) } else { Err(error) }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn is_listed(&mut self, name: &FolderName) -> Result<bool> {
+        let mut found = false;
+        let hear = |reply| {
+            if let Reply::List(folder) = reply {
+                let there = |a: &String| !a.eq_ignore_ascii_case("\\NonExistent");
+                found |= folder.name == name.0 && folder.attributes.iter().all(there);
+            }
+        };
+        // A name that holds a wildcard is found by it too.
+        self.exec(Command::new("LIST").text(" \"\"").folder(name), hear).await?;
+        Ok(found)
+    }
+
+    /// Sends STORE commands, some ahead of the answers.
+    async fn store(&mut self, commands: Vec<String>) -> Result<()> {
+        let mut commands = commands.into_iter();
+        let mut sent = VecDeque::new();
+        let mut refused = Ok(());
+        loop {
+            while sent.len() < STORE_WINDOW
+                && let Some(text) = commands.next()
+            {
+                sent.push_back(self.send(Command::raw("STORE", text)).await?);
+            }
+            let Some(tag) = sent.pop_front() else { return refused };
+            match tolerate_expunged(self.finish(tag, "STORE", |_| ()).await) {
+                // One refusal keeps nothing else from being stored.
+                Err(error @ Error::Refused { .. }) => refused = refused.and(Err(error)),
+                other => other?,
+            }
+        }
+    }
+
+    /// Moves a set out of the open folder; where each of it landed, as far as the server says.
+    async fn move_set(&mut self, set: &str, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
+        let moves = self.capabilities.has("MOVE");
+        let verb = if moves { "UID MOVE" } else { "UID COPY" };
+        let tag = self.send(Command::new(verb).text(" ").text(set).folder(to)).await?;
+        let mut copied = Vec::new();
+        let end = loop {
+            match self.next(tag, Bodies::None).await? {
+                // MOVE tells in an untagged OK (RFC 6851, 4.3), COPY in the tagged one.
+                Next::Data(Reply::Status(saying)) => copied.extend(self.copied(&saying, to)?),
+                Next::Data(_) => {}
+                Next::Done(saying) => break saying,
+            }
+        };
+        if end.status != Status::Ok && classify(&end, During::Storing) == Class::FolderGone {
+            return Err(Error::FolderGone(self.shown(to)));
+        }
+        let end = match self.settled(verb, end) {
+            Err(error) => {
+                tolerate_expunged::<Saying>(Err(error))?;
+                // Gone before they could be moved: nothing of the set was.
+                return Ok(copied);
+            }
+            Ok(end) => end,
+        };
+        copied.extend(self.copied(&end, to)?);
+        if !moves {
+            self.expunge(set).await?;
+        }
+        Ok(copied)
+    }
+
+    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size.
+    fn copied(&self, saying: &Saying, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
+        /// More than any set that is sent could hold.
+        const MANY: usize = 10_000_000;
+        let mut fields = saying.code("COPYUID").unwrap_or_default().split_whitespace();
+        let (Some(validity), Some(from), Some(at)) = (fields.next(), fields.next(), fields.next())
+        else {
+            return Ok(Vec::new());
+        };
+        if let (Some(&known), Ok(found)) = (self.epochs.get(to), validity.parse()) {
+            self.check_epoch(to, known, Epoch(found))?;
+        }
+        let (from, at) = (expanded(from, MANY), expanded(at, MANY));
+        if from.len() != at.len() {
+            return Ok(Vec::new());
+        }
+        Ok(from.into_iter().zip(at).collect())
+    }
+
+    /// Removes a set from the open folder; without UIDPLUS it is only marked, for a bare
+    /// EXPUNGE would take along what others have marked.
+    async fn expunge(&mut self, set: &str) -> Result<()> {
+        let deleted = Flags::NONE.with(SystemFlag::Deleted);
+        self.store(vec![format!("UID STORE {set} +FLAGS.SILENT ({deleted})")]).await?;
+        if self.capabilities.has("UIDPLUS") {
+            let command = Command::raw("EXPUNGE", format!("UID EXPUNGE {set}"));
+            tolerate_expunged(self.exec(command, |_| ()).await)?;
+        }
+        Ok(())
+    }
+}
+
+/// Cuts a sequence of ids where it does not ascend: a set has no order of its own, servers
+/// take it from the lowest id on.
+fn ascending_runs(ids: &[ItemId]) -> Vec<IdSet> {
+    ids.chunk_by(|a, b| a < b).map(|run| run.iter().copied().collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moves_keep_the_order_asked_for() {
+        let runs = ascending_runs(&[5, 7, 8, 3, 9, 9].map(ItemId));
+        let shown: Vec<String> = runs.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["5,7:8", "3,9", "9"]);
+    }
+}

@@ -1,0 +1,203 @@
+//! Opening folders: EXAMINE and SELECT.
+
+use super::command::Command;
+use super::mark::Mark;
+use super::reply::{Counted, Reply, Saying};
+use super::sayings::{Class, classify};
+use super::session::{Selected, Session};
+use super::wire::Bodies;
+use crate::model::{Epoch, FolderName, Keyword};
+use crate::platform::{Error, KeywordRule, Result};
+
+use super::session::Next;
+
+/// What STATUS is asked for (RFC 9051, 6.3.11).
+pub(super) const STATUS_ITEMS: &str = "MESSAGES UIDNEXT UIDVALIDITY";
+
+impl Session {
+    /// Opens a folder for reading only, anew: what it answers is how the folder stands now.
+    /// `then` asks, where QRESYNC is on, for what changed since; that comes as `each`'s replies
+    /// (RFC 7162, 3.2.5).
+    pub(super) async fn examine(
+        &mut self,
+        name: &FolderName,
+        then: Option<&Mark>,
+        each: impl FnMut(Reply) + Send,
+    ) -> Result<Selected> {
+        let mut command = Command::new("EXAMINE").folder(name);
+        match then {
+            Some(Mark { epoch, modseq: Some(modseq), .. }) if self.qresync => {
+                command = command.text(format!(" (QRESYNC ({} {modseq}))", epoch.0));
+            }
+            _ if self.capabilities.has("CONDSTORE") => command = command.text(" (CONDSTORE)"),
+            _ => {}
+        }
+        self.open_folder(name, command, false, each).await
+    }
+
+    /// Opens a folder for writing, anew.
+    pub(super) async fn select(&mut self, name: &FolderName) -> Result<Selected> {
+        let command = Command::new("SELECT").folder(name);
+        self.open_folder(name, command, true, |_| ()).await
+    }
+
+    /// Makes sure that the folder is open, in whatever mode, and shows what has come since.
+    pub(super) async fn look_into(&mut self, name: &FolderName) -> Result<Selected> {
+        match self.selected.clone() {
+            // A server shows new messages in a folder that stays open only when spoken to.
+            Some(selected) if selected.name == *name => {
+                self.exec(Command::new("NOOP"), |_| ()).await?;
+                Ok(selected)
+            }
+            _ => self.examine(name, None, |_| ()).await,
+        }
+    }
+
+    /// Makes sure that the folder is open for writing and its ids are still those of `epoch`.
+    pub(super) async fn write_into(&mut self, name: &FolderName, epoch: Epoch) -> Result<()> {
+        let at_hand = self.selected.as_ref().filter(|s| s.name == *name && s.writable);
+        let found = match at_hand {
+            Some(selected) => selected.epoch,
+            None => self.select(name).await?.epoch,
+        };
+        self.check_epoch(name, epoch, found)
+    }
+
+    /// `EpochChanged` unless both are the same.
+    pub(super) fn check_epoch(&self, name: &FolderName, known: Epoch, found: Epoch) -> Result<()> {
+        if known == found { Ok(()) } else { Err(Error::EpochChanged(self.shown(name))) }
+    }
+
+    /// A folder's name for people.
+    pub(super) fn shown(&self, name: &FolderName) -> String {
+        self.naming.path(&name.0, None).to_string()
+    }
+
+    async fn open_folder(
+        &mut self,
+        name: &FolderName,
+        command: Command,
+        writable: bool,
+        mut each: impl FnMut(Reply) + Send,
+    ) -> Result<Selected> {
+        let verb = command.verb;
+        let (mut epoch, mut next, mut modseq, mut messages) = (None, None, None, None);
+        let mut keywords = KeywordRule::Any;
+        // Whatever comes of it, the old folder is not open any more (RFC 9051, 6.3.2).
+        self.selected = None;
+        let tag = self.send(command).await?;
+        let end = loop {
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(Reply::Exists(n)) => messages = Some(n),
+                Next::Data(Reply::Status(saying)) => {
+                    epoch = saying.code_number("UIDVALIDITY").or(epoch);
+                    next = saying.code_number("UIDNEXT").or(next);
+                    modseq = saying.code_number("HIGHESTMODSEQ").or(modseq);
+                    if let Some(flags) = saying.code("PERMANENTFLAGS") {
+                        keywords = keyword_rule(flags);
+                    }
+                }
+                Next::Data(reply) => each(reply),
+                Next::Done(saying) => break saying,
+            }
+        };
+        let end = self.folder_settled(verb, name, end)?;
+        if writable && end.code("READ-ONLY").is_some() {
+            let text = format!("{} is read-only", self.shown(name));
+            let refusal = crate::platform::Refusal { code: Some("READ-ONLY".into()), text, transient: false };
+            return Err(Error::Refused { command: verb, refusal });
+        }
+        if epoch.is_none() || next.is_none() {
+            // Courier tells UIDNEXT only in STATUS.
+            let counted = self.count(name).await?;
+            epoch = epoch.or(counted.uid_validity);
+            next = next.or(counted.uid_next);
+        }
+        let Some(epoch) = epoch.map(Epoch) else {
+            return Err(self.protocol(format!("no UIDVALIDITY for folder {}", self.shown(name))));
+        };
+        let selected = Selected {
+            name: name.clone(),
+            epoch,
+            writable,
+            messages: messages.unwrap_or(0),
+            next,
+            modseq: modseq.filter(|&n| n > 0),
+            keywords,
+        };
+        self.epochs.insert(name.clone(), epoch);
+        self.selected = Some(selected.clone());
+        Ok(selected)
+    }
+
+    /// Asks for a folder's numbers without opening it.
+    async fn count(&mut self, name: &FolderName) -> Result<Counted> {
+        let command =
+            Command::new("STATUS").folder(name).text(format!(" ({STATUS_ITEMS})"));
+        let mut counted = Counted::default();
+        let hear = |reply| {
+            if let Reply::FolderStatus(found) = reply {
+                counted = found;
+            }
+        };
+        let tag = self.send(command).await?;
+        let mut hear = hear;
+        let end = loop {
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(reply) => hear(reply),
+                Next::Done(saying) => break saying,
+            }
+        };
+        self.folder_settled("STATUS", name, end)?;
+        Ok(counted)
+    }
+
+    /// The end of a command on a folder, which may be gone.
+    pub(super) fn folder_settled(
+        &self,
+        verb: &'static str,
+        name: &FolderName,
+        end: Saying,
+    ) -> Result<Saying> {
+        match self.settled(verb, end.clone()) {
+            Err(Error::Refused { .. }) if is_gone(verb, &end) => {
+                Err(Error::FolderGone(self.shown(name)))
+            }
+            other => other,
+        }
+    }
+}
+
+/// Does a refusal say that the folder does not exist? Servers without codes say so in words.
+fn is_gone(verb: &str, saying: &Saying) -> bool {
+    if classify(saying, super::command::during(verb)) == Class::FolderGone {
+        return true;
+    }
+    let text = saying.text.to_ascii_lowercase();
+    let words = ["doesn't exist", "does not exist", "nonexistent", "non-existent", "no such mailbox",
+        "unknown mailbox", "mailbox not found"];
+    saying.code.is_none() && words.iter().any(|words| text.contains(words))
+}
+
+/// Reads `(\Answered $Label \*)`.
+fn keyword_rule(flags: &str) -> KeywordRule {
+    let flags = flags.trim_matches(['(', ')', ' ']);
+    if flags.split_whitespace().any(|flag| flag == "\\*") {
+        return KeywordRule::Any;
+    }
+    let keywords = flags.split_whitespace().filter(|flag| !flag.starts_with('\\'));
+    KeywordRule::Only(keywords.map(|k| Keyword(k.into())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn permanent_flags_say_which_keywords_are_kept() {
+        assert_eq!(keyword_rule("(\\Seen \\*)"), KeywordRule::Any);
+        let only = KeywordRule::Only(vec![Keyword("$MDNSent".into())]);
+        assert_eq!(keyword_rule("(\\Seen $MDNSent)"), only);
+        assert_eq!(keyword_rule("()"), KeywordRule::Only(vec![]));
+    }
+}

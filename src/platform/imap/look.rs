@@ -1,0 +1,181 @@
+//! Looking at messages without changing them: listings, headers, digests.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::command::{Command, set_parts};
+use super::reply::{Fetched, Reply};
+use super::session::{Next, Session};
+use super::wire::Bodies;
+use crate::model::fingerprint::{ContentHasher, NAMING_HEADERS, of_headers};
+use crate::model::{Epoch, FolderName, IdSet, Item, ItemId, Meta};
+use crate::platform::{ContentDigest, Error, Result, Sighting};
+
+/// Commands sent ahead of the one whose replies are read.
+const AHEAD: usize = 2;
+
+/// What a listing asks for of messages that are new.
+pub(super) const FULL: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE)";
+/// And of those that are known.
+pub(super) const FLAGS: &str = "(UID FLAGS)";
+
+impl Session {
+    /// Sends a UID FETCH for each set, the next one always ahead, and hands over what comes.
+    /// Replies without a UID (flag changes that nobody asked for) are dropped.
+    pub(super) async fn fetch_each(
+        &mut self,
+        sets: Vec<String>,
+        items: &str,
+        bodies: Bodies<'_>,
+        mut each: impl FnMut(u64, Fetched) + Send,
+    ) -> Result<()> {
+        let mut sets = sets.into_iter();
+        let mut sent = VecDeque::new();
+        loop {
+            while sent.len() < AHEAD
+                && let Some(set) = sets.next()
+            {
+                let command = Command::raw("FETCH", format!("UID FETCH {set} {items}"));
+                sent.push_back(self.send(command).await?);
+            }
+            let Some(tag) = sent.pop_front() else { return Ok(()) };
+            loop {
+                match self.next(tag, bodies).await? {
+                    Next::Data(Reply::Fetch(fetched)) => {
+                        if let Some(uid) = fetched.uid {
+                            each(uid, fetched);
+                        }
+                    }
+                    Next::Data(_) => {}
+                    Next::Done(saying) => {
+                        tolerate_expunged(self.settled("FETCH", saying))?;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lists messages into `items`: with `meta` all that a listing tells.
+    pub(super) async fn list_into(
+        &mut self,
+        set: String,
+        meta: bool,
+        within: std::ops::Range<u64>,
+        items: &mut BTreeMap<u64, Item>,
+    ) -> Result<()> {
+        let wanted = if meta { FULL } else { FLAGS };
+        let each = |uid, fetched: Fetched| {
+            // `n:*` names the last message even if its id is below `n` (RFC 9051, 9 seq-range).
+            if !within.contains(&uid) {
+                return;
+            }
+            let item = items.entry(uid).or_insert_with(|| Item {
+                id: ItemId(uid),
+                flags: Default::default(),
+                meta: meta.then_some(Meta { date: None, size: 0 }),
+            });
+            if let Some(flags) = fetched.flags {
+                item.flags = flags;
+            }
+            if let Some(known) = &mut item.meta {
+                known.date = fetched.date.or(known.date);
+                known.size = fetched.size.unwrap_or(known.size);
+            }
+        };
+        self.fetch_each(vec![set], wanted, Bodies::None, each).await
+    }
+
+    /// All ids of the open folder.
+    pub(super) async fn all_ids(&mut self) -> Result<IdSet> {
+        let command = if self.capabilities.has("ESEARCH") {
+            "UID SEARCH RETURN (ALL) ALL"
+        } else {
+            "UID SEARCH ALL"
+        };
+        let mut ids = IdSet::new();
+        let hear = |reply| {
+            if let Reply::Found(found) = reply {
+                ids.extend_set(&found);
+            }
+        };
+        self.exec(Command::raw("SEARCH", command), hear).await?;
+        Ok(ids)
+    }
+
+    /// See [`crate::platform::Account::sight`].
+    pub(super) async fn sight(&mut self, folder: &FolderName, ids: &IdSet) -> Result<Vec<Sighting>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.look_into(folder).await?;
+        let headers = NAMING_HEADERS.join(" ");
+        let items = format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])");
+        let mut seen: BTreeMap<u64, Sighting> = BTreeMap::new();
+        let each = |uid, fetched: Fetched| {
+            let (Some(header), true) = (fetched.header, ids.contains(ItemId(uid))) else { return };
+            let named = of_headers(&header);
+            seen.insert(uid, Sighting {
+                id: ItemId(uid),
+                fingerprint: named.fingerprint,
+                size: fetched.size.unwrap_or(0),
+                flags: fetched.flags.unwrap_or_default(),
+                message_id: named.message_id,
+            });
+        };
+        self.fetch_each(set_parts(ids), &items, Bodies::None, each).await?;
+        Ok(seen.into_values().collect())
+    }
+
+    /// See [`crate::platform::Account::digest`].
+    pub(super) async fn digest(
+        &mut self,
+        folder: &FolderName,
+        ids: &IdSet,
+    ) -> Result<HashMap<ItemId, ContentDigest>> {
+        let mut digests = HashMap::new();
+        if ids.is_empty() {
+            return Ok(digests);
+        }
+        self.look_into(folder).await?;
+        let each = |uid, fetched: Fetched| {
+            // Small bodies may come in quotes, which the connection does not digest.
+            let quoted = || {
+                fetched.body.as_ref().map(|(body, _)| {
+                    let mut hasher = ContentHasher::default();
+                    hasher.update(body);
+                    hasher.finish()
+                })
+            };
+            if let Some(digest) = fetched.digest.or_else(quoted) {
+                digests.insert(ItemId(uid), digest);
+            }
+        };
+        self.fetch_each(set_parts(ids), "(UID BODY.PEEK[])", Bodies::Digest, each).await?;
+        Ok(digests)
+    }
+
+    /// See [`crate::platform::Account::list`].
+    pub(super) async fn list_all(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
+        let selected = self.examine(folder, None, |_| ()).await?;
+        let mut items = BTreeMap::new();
+        if selected.messages > 0 {
+            self.list_into("1:*".into(), true, 1..u64::MAX, &mut items).await?;
+        }
+        Ok((selected.epoch, items.into_values().collect()))
+    }
+}
+
+/// Some servers answer NO when a message of the set is gone (RFC 2180, 4.1.2; RFC 5530): the
+/// others were sent all the same.
+pub(super) fn tolerate_expunged<T>(outcome: Result<T>) -> Result<()> {
+    match outcome {
+        Ok(_) => Ok(()),
+        Err(Error::Refused { refusal, .. })
+            if refusal.code.as_deref() == Some("EXPUNGEISSUED")
+                || refusal.text.contains("messages no longer exist") =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}

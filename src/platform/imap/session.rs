@@ -1,0 +1,305 @@
+//! A signed-in connection on which every result is checked.
+//!
+//! Success is the tagged OK of that very command and nothing else: a NO, a BAD, a BYE, an end
+//! of stream are errors, however many lines came before. Commands may be sent ahead; replies
+//! that belong to none of them (EXISTS, EXPUNGE, FETCH at any moment) disturb nothing.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+
+use super::command::{Chunk, Command, during};
+use super::reply::{self, Reply, Saying, Status};
+use super::sayings::{Class, During, classify};
+use super::wire::{Bodies, Wire};
+use crate::model::{Epoch, FolderName};
+use crate::platform::{Error, KeywordRule, Naming, Refusal, Result};
+
+/// The largest literal that LITERAL- takes without waiting, bytes (RFC 7888, 5).
+const LITERAL_MINUS_MAX: usize = 4096;
+
+/// What the server can do, in upper case, less what is vetoed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Capabilities(HashSet<String>);
+
+impl Capabilities {
+    pub(super) fn new(offered: Vec<String>, vetoed: &[String]) -> Self {
+        let vetoed = |c: &String| vetoed.iter().any(|v| v.eq_ignore_ascii_case(c));
+        Self(offered.into_iter().filter(|c| !vetoed(c)).collect())
+    }
+
+    /// Is it offered? `name` in upper case.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    /// It turned out not to be true.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+}
+
+/// Names a command that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Tag(u32);
+
+/// The folder that is open on the connection.
+#[derive(Debug, Clone)]
+pub(super) struct Selected {
+    pub(super) name: FolderName,
+    pub(super) epoch: Epoch,
+    /// False after EXAMINE.
+    pub(super) writable: bool,
+    pub(super) messages: u64,
+    pub(super) next: Option<u64>,
+    pub(super) modseq: Option<u64>,
+    pub(super) keywords: KeywordRule,
+}
+
+/// What came next.
+#[derive(Debug)]
+pub(super) enum Next {
+    Data(Reply),
+    /// The command's end, good or bad.
+    Done(Saying),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Session {
+    wire: Wire,
+    user: String,
+    pub(super) capabilities: Capabilities,
+    pub(super) naming: Naming,
+    /// Prefixes of folders that are other people's.
+    pub(super) foreign: Vec<Vec<u8>>,
+    pub(super) selected: Option<Selected>,
+    /// Epochs of folders, as last seen.
+    pub(super) epochs: HashMap<FolderName, Epoch>,
+    pub(super) qresync: bool,
+    last_tag: u32,
+    /// Commands that were answered before somebody waited for them.
+    done: HashMap<Tag, Saying>,
+    /// The words of a BYE, or a stray line: the cause, if the connection ends now.
+    last_words: Option<Saying>,
+}
+
+impl Session {
+    pub(super) fn new(wire: Wire, user: String, capabilities: Capabilities) -> Self {
+        Self {
+            wire,
+            user,
+            capabilities,
+            naming: Naming { separator: None, prefix: String::new() },
+            foreign: Vec::new(),
+            selected: None,
+            epochs: HashMap::new(),
+            qresync: false,
+            last_tag: 0,
+            done: HashMap::new(),
+            last_words: None,
+        }
+    }
+
+    /// Sends a command and waits for its end, handing every reply on the way to `each`.
+    pub(super) async fn exec(
+        &mut self,
+        command: Command,
+        mut each: impl FnMut(Reply) + Send,
+    ) -> Result<Saying> {
+        let verb = command.verb;
+        let tag = self.send(command).await?;
+        self.finish(tag, verb, &mut each).await
+    }
+
+    /// Waits for the end of a command, handing every reply on the way to `each`.
+    pub(super) async fn finish(
+        &mut self,
+        tag: Tag,
+        verb: &'static str,
+        mut each: impl FnMut(Reply) + Send,
+    ) -> Result<Saying> {
+        loop {
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(reply) => each(reply),
+                Next::Done(saying) => return self.settled(verb, saying),
+            }
+        }
+    }
+
+    /// Sends a command without waiting for its end. Waits only where a literal must be allowed
+    /// first; a refusal there is the command's end, and found by whoever waits for it.
+    pub(super) async fn send(&mut self, command: Command) -> Result<Tag> {
+        self.last_tag += 1;
+        let tag = Tag(self.last_tag);
+        match self.write(tag, command).await {
+            Err(Error::Broken { cause, .. }) => Err(self.post_mortem(cause).await),
+            Err(error) => Err(error),
+            Ok(()) => Ok(tag),
+        }
+    }
+
+    async fn write(&mut self, tag: Tag, command: Command) -> Result<()> {
+        self.wire.push(format!("D{} ", tag.0).as_bytes());
+        for chunk in command.chunks {
+            match chunk {
+                Chunk::Text(text) => self.wire.push(&text),
+                Chunk::Literal(bytes) if self.sends_at_once(bytes.len()) => {
+                    self.wire.push(format!("{{{}+}}\r\n", bytes.len()).as_bytes());
+                    self.wire.push_body(&bytes).await?;
+                }
+                Chunk::Literal(bytes) => {
+                    if !self.send_when_allowed(tag, &bytes).await? {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        self.wire.push(b"\r\n");
+        self.wire.flush().await
+    }
+
+    /// May a literal of this size be sent without waiting?
+    pub(super) fn sends_at_once(&self, size: usize) -> bool {
+        self.capabilities.has("LITERAL+")
+            || (self.capabilities.has("LITERAL-") && size <= LITERAL_MINUS_MAX)
+    }
+
+    async fn send_when_allowed(&mut self, tag: Tag, bytes: &Bytes) -> Result<bool> {
+        self.wire.push(format!("{{{}}}\r\n", bytes.len()).as_bytes());
+        self.wire.flush().await?;
+        loop {
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(Reply::Continue(_)) => break,
+                Next::Data(_) => {}
+                Next::Done(saying) => {
+                    self.done.insert(tag, saying);
+                    return Ok(false);
+                }
+            }
+        }
+        self.wire.push_body(bytes).await?;
+        Ok(true)
+    }
+
+    /// The next reply, or the end of the command with this tag. Ends of other commands are kept
+    /// for whoever waits for them.
+    pub(super) async fn next(&mut self, tag: Tag, bodies: Bodies<'_>) -> Result<Next> {
+        if let Some(saying) = self.done.remove(&tag) {
+            return Ok(Next::Done(saying));
+        }
+        loop {
+            let response = match self.wire.response(bodies).await {
+                Ok(response) => response,
+                Err(Error::Broken { cause, .. }) => return Err(self.ended(cause)),
+                Err(error) => return Err(error),
+            };
+            match reply::read(response) {
+                Reply::Tagged(text, saying) => {
+                    let number = text.strip_prefix(['D', 'd']).and_then(|n| n.parse().ok());
+                    match number.map(Tag) {
+                        Some(ended) if ended == tag => return Ok(Next::Done(saying)),
+                        Some(other) if other.0 <= self.last_tag => {
+                            self.done.insert(other, saying);
+                        }
+                        // Also a tag that some servers answer with when they lost the thread.
+                        _ => self.last_words = Some(saying),
+                    }
+                }
+                Reply::Status(saying) if saying.status == Status::Bye => {
+                    self.last_words = Some(saying);
+                }
+                Reply::Stray(text) => {
+                    self.last_words = Some(Saying { status: Status::Bye, code: None, text });
+                }
+                other => return Ok(Next::Data(other)),
+            }
+        }
+    }
+
+    /// What a command's end means to whoever wanted it to succeed.
+    ///
+    /// # Errors
+    /// Any but OK; and an OK that says that only part was done (RFC 9738).
+    pub(super) fn settled(&self, verb: &'static str, saying: Saying) -> Result<Saying> {
+        let partial = saying.code("MESSAGELIMIT").is_some();
+        if saying.status == Status::Ok && !partial {
+            return Ok(saying);
+        }
+        Err(self.error(verb, &saying))
+    }
+
+    /// The error a refusal is.
+    pub(super) fn error(&self, verb: &'static str, saying: &Saying) -> Error {
+        let host = self.wire.host().to_owned();
+        let user = self.user.clone();
+        let text = words(saying);
+        match classify(saying, during(verb)) {
+            Class::Credentials => Error::Credentials { host, user, text },
+            Class::Forbidden if during(verb) == During::SignIn => {
+                Error::Forbidden { host, user, text }
+            }
+            Class::Throttled(delay) => Error::Throttled { delay, text },
+            Class::Quota => Error::Quota(text),
+            _ => Error::Refused { command: verb, refusal: refusal(saying, during(verb)) },
+        }
+    }
+
+    /// The error that the end of the connection is, in the server's last words if it had any.
+    fn ended(&mut self, cause: String) -> Error {
+        let Some(saying) = self.last_words.take() else { return self.wire.broken(cause) };
+        match classify(&saying, During::Other) {
+            Class::Throttled(delay) => Error::Throttled { delay, text: words(&saying) },
+            _ => self.wire.broken(format!("the server said {:?}", words(&saying))),
+        }
+    }
+
+    /// After a failed write, the server may have said why before it closed.
+    async fn post_mortem(&mut self, cause: String) -> Error {
+        self.wire.mend();
+        let reading = async {
+            // Ends at the end of the stream at the latest.
+            while let Ok(response) = self.wire.response(Bodies::None).await {
+                match reply::read(response) {
+                    Reply::Status(saying) if saying.status == Status::Bye => {
+                        self.last_words = Some(saying);
+                    }
+                    Reply::Tagged(_, saying) if saying.status != Status::Ok => {
+                        self.last_words.get_or_insert(saying);
+                    }
+                    _ => {}
+                }
+            }
+        };
+        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), reading).await;
+        self.wire.abandon();
+        self.ended(cause)
+    }
+
+    /// Nothing more can be done on this connection: replies were left unread.
+    pub(super) fn abandon(&mut self) {
+        self.wire.abandon();
+    }
+
+    /// A `Protocol` error of this server.
+    pub(super) fn protocol(&self, detail: impl Into<String>) -> Error {
+        self.wire.protocol(detail)
+    }
+}
+
+/// A refusal in the server's words.
+pub(super) fn refusal(saying: &Saying, during: During) -> Refusal {
+    Refusal {
+        code: saying.code.as_ref().map(|(name, _)| name.clone()),
+        text: words(saying),
+        transient: matches!(classify(saying, during), Class::Transient | Class::Throttled(_)),
+    }
+}
+
+/// The text, or the code if that is all there is.
+pub(super) fn words(saying: &Saying) -> String {
+    match &saying.code {
+        Some((name, _)) if saying.text.is_empty() => format!("[{name}]"),
+        _ => saying.text.clone(),
+    }
+}

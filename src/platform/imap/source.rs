@@ -1,0 +1,271 @@
+//! The account that is read: EXAMINE and BODY.PEEK only (law 1). There is no SELECT here, no
+//! STORE, and no way to one.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use super::Imap;
+use super::command::{Command, set_parts};
+use super::look::tolerate_expunged;
+use super::mark::Mark;
+use super::reply::{Fetched, Reply};
+use super::session::{Next, Selected, Session};
+use super::wire::Bodies;
+use crate::flow::Memory;
+use crate::model::{Cursor, Epoch, FolderName, IdSet, Item, ItemId};
+use crate::platform::{Changes, FolderStatus, Gone, Message, Result, Source};
+
+/// Marks the type that only reads.
+#[derive(Debug)]
+pub(super) struct Reader;
+
+#[async_trait]
+impl Source for Imap<Reader> {
+    fn unchanged(&self, then: &Cursor, now: &FolderStatus) -> bool {
+        let now = now.cursor.as_ref().and_then(Mark::from_cursor);
+        // Without a modification sequence, flags may have changed unseen.
+        now.is_some_and(|now| now.modseq.is_some() && Mark::from_cursor(then) == Some(now))
+    }
+
+    async fn changes(&mut self, folder: &FolderName, then: Option<&Cursor>) -> Result<Changes> {
+        self.session.enable_qresync().await?;
+        let then = then.and_then(Mark::from_cursor);
+        self.session.changes(folder, then).await
+    }
+
+    async fn fetch(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        ids: &IdSet,
+        memory: &Memory,
+        out: &mpsc::Sender<Message>,
+    ) -> Result<()> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let selected = self.session.look_into(folder).await?;
+        self.session.check_epoch(folder, epoch, selected.epoch)?;
+        self.session.fetch(ids, memory, out).await
+    }
+}
+
+impl Session {
+    /// Turns QRESYNC on where it is offered, once (RFC 5161; RFC 7162, 3.2.3).
+    async fn enable_qresync(&mut self) -> Result<()> {
+        let possible = self.capabilities.has("QRESYNC") && self.capabilities.has("ENABLE");
+        if self.qresync || !possible {
+            return Ok(());
+        }
+        let mut enabled = false;
+        let hear = |reply| {
+            if let Reply::Enabled(names) = reply {
+                enabled |= names.iter().any(|name| name == "QRESYNC");
+            }
+        };
+        // ENABLE is only sure to be taken while no folder is open.
+        self.selected = None;
+        match self.exec(Command::raw("ENABLE", "ENABLE QRESYNC"), hear).await {
+            Ok(_) | Err(crate::platform::Error::Refused { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.qresync = enabled;
+        if !enabled {
+            // Offered, and yet not given: not asked for again.
+            self.capabilities.forget("QRESYNC");
+        }
+        Ok(())
+    }
+
+    /// What changed since `then`: by QRESYNC, by CONDSTORE and counting, or by looking at
+    /// everything. All three give the same.
+    async fn changes(&mut self, folder: &FolderName, then: Option<Mark>) -> Result<Changes> {
+        let mut vanished = IdSet::new();
+        let mut told = Vec::new();
+        let hear = |reply| match reply {
+            Reply::Vanished(true, ids) => vanished.extend_set(&ids),
+            Reply::Fetch(fetched) => told.push(fetched),
+            _ => {}
+        };
+        let selected = self.examine(folder, then.as_ref(), hear).await?;
+        let now = mark(&selected, then.as_ref());
+        let mut items = BTreeMap::new();
+        let gone = match then.filter(|then| then.epoch == now.epoch && then.next <= now.next) {
+            None => {
+                self.list_known_and_new(1, &now, &mut items).await?;
+                Gone::AllBut(self.alive(&now, &items).await?)
+            }
+            Some(then) => match (then.modseq, now.modseq) {
+                // One that went back was restored from a backup: it proves nothing.
+                (Some(since), Some(_)) if now.modseq >= then.modseq => {
+                    if self.qresync {
+                        note_flags(told, then.next, &mut items);
+                    } else {
+                        self.list_changed_since(since, &then, &mut items).await?;
+                    }
+                    self.list_known_and_new(then.next, &now, &mut items).await?;
+                    self.gone_since(&then, &now, vanished, &items).await?
+                }
+                _ => {
+                    let known = 1..then.next;
+                    if then.next > 1 && now.messages > 0 {
+                        let set = format!("1:{}", then.next - 1);
+                        self.list_into(set, false, known, &mut items).await?;
+                    }
+                    self.list_known_and_new(then.next, &now, &mut items).await?;
+                    Gone::AllBut(self.alive(&now, &items).await?)
+                }
+            },
+        };
+        Ok(Changes {
+            epoch: now.epoch,
+            // As it stood before the listing: what happens meanwhile is found next time.
+            cursor: now.to_cursor(),
+            messages: now.messages,
+            items: items.into_values().collect(),
+            gone,
+        })
+    }
+
+    /// Lists, with all that is to be known, the messages from `from` on that were there when
+    /// the survey began.
+    async fn list_known_and_new(
+        &mut self,
+        from: u64,
+        now: &Mark,
+        items: &mut BTreeMap<u64, Item>,
+    ) -> Result<()> {
+        if now.messages == 0 || from >= now.next {
+            return Ok(());
+        }
+        self.list_into(format!("{from}:{}", now.next - 1), true, from..now.next, items).await
+    }
+
+    async fn list_changed_since(
+        &mut self,
+        modseq: u64,
+        then: &Mark,
+        items: &mut BTreeMap<u64, Item>,
+    ) -> Result<()> {
+        if then.next <= 1 {
+            return Ok(());
+        }
+        let mut told = Vec::new();
+        let wanted = format!("(UID FLAGS) (CHANGEDSINCE {modseq})");
+        let sets = vec![format!("1:{}", then.next - 1)];
+        self.fetch_each(sets, &wanted, Bodies::None, |_, fetched| told.push(fetched)).await?;
+        note_flags(told, then.next, items);
+        Ok(())
+    }
+
+    /// What left the folder. Counting tells how many of the known messages did; what the server
+    /// named is believed only if it is exactly so many. Servers name too few (no QRESYNC) and
+    /// too many (RFC 7162, 3.2.10.1; some even name what is still there).
+    async fn gone_since(
+        &mut self,
+        then: &Mark,
+        now: &Mark,
+        vanished: IdSet,
+        items: &BTreeMap<u64, Item>,
+    ) -> Result<Gone> {
+        let known = IdSet::range(ItemId(1), ItemId(then.next.saturating_sub(1)));
+        let vanished = vanished.intersection(&known);
+        let n_new = items.range(then.next..).count() as u64;
+        if (then.messages + n_new).checked_sub(now.messages) == Some(vanished.len()) {
+            return Ok(Gone::These(vanished));
+        }
+        Ok(Gone::AllBut(self.all_ids().await?))
+    }
+
+    /// The ids the folder holds, after a full listing. If that listing was short of messages,
+    /// the server is asked in another way: what it would not show is not gone for that.
+    async fn alive(&mut self, now: &Mark, items: &BTreeMap<u64, Item>) -> Result<IdSet> {
+        let mut alive: IdSet = items.keys().map(|&uid| ItemId(uid)).collect();
+        if alive.len() < now.messages {
+            alive.extend_set(&self.all_ids().await?);
+        }
+        Ok(alive)
+    }
+
+    /// Reads bodies, each once there is room for it.
+    async fn fetch(
+        &mut self,
+        ids: &IdSet,
+        memory: &Memory,
+        out: &mpsc::Sender<Message>,
+    ) -> Result<()> {
+        let mut sets = set_parts(ids).into_iter();
+        let mut sent = VecDeque::new();
+        loop {
+            // The next command is on its way while this one's messages are read.
+            while sent.len() < 2
+                && let Some(set) = sets.next()
+            {
+                let items = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
+                let command = Command::raw("FETCH", format!("UID FETCH {set} {items}"));
+                sent.push_back(self.send(command).await?);
+            }
+            let Some(tag) = sent.pop_front() else { return Ok(()) };
+            loop {
+                match self.next(tag, Bodies::Keep(memory)).await? {
+                    Next::Data(Reply::Fetch(fetched)) => {
+                        let Some(message) = message(fetched, ids, memory).await else { continue };
+                        if out.send(message).await.is_err() {
+                            // Nobody listens any more. Reading on would cost the whole download.
+                            self.abandon();
+                            return Ok(());
+                        }
+                    }
+                    Next::Data(_) => {}
+                    Next::Done(saying) => {
+                        tolerate_expunged(self.settled("FETCH", saying))?;
+                        break;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How the folder stands. Without UIDNEXT, which even STATUS may fail to tell, everything there
+/// could be is taken for possible; the listing then says what is.
+fn mark(selected: &Selected, then: Option<&Mark>) -> Mark {
+    let next = selected.next.unwrap_or_else(|| {
+        if selected.messages == 0 { then.map_or(1, |then| then.next) } else { u64::from(u32::MAX) + 1 }
+    });
+    Mark {
+        epoch: selected.epoch,
+        next,
+        messages: selected.messages,
+        modseq: selected.modseq,
+    }
+}
+
+/// Notes flags of messages known before.
+fn note_flags(told: Vec<Fetched>, next: u64, items: &mut BTreeMap<u64, Item>) {
+    for fetched in told {
+        if let (Some(uid), Some(flags)) = (fetched.uid.filter(|&uid| uid < next), fetched.flags) {
+            items.insert(uid, Item { id: ItemId(uid), flags, meta: None });
+        }
+    }
+}
+
+/// A message with its body; a reply without one was about something else.
+async fn message(fetched: Fetched, ids: &IdSet, memory: &Memory) -> Option<Message> {
+    let id = fetched.uid.map(ItemId).filter(|&id| ids.contains(id))?;
+    let (body, room) = fetched.body?;
+    let room = match room {
+        Some(room) => room,
+        // A small body in quotes was read with its line.
+        None => memory.room(body.len() as u64).await,
+    };
+    Some(Message {
+        id,
+        flags: fetched.flags.unwrap_or_default(),
+        date: fetched.date,
+        body,
+        room,
+    })
+}
