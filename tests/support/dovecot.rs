@@ -112,6 +112,7 @@ impl Dovecot {
                 }
                 std::thread::sleep(Duration::from_millis(2));
             }
+            self.wait_until_closed();
         }
     }
 
@@ -130,6 +131,7 @@ impl Dovecot {
         if let Some(mut child) = self.child.take() {
             signal_group(child.id(), "KILL");
             let _ = child.wait();
+            self.wait_until_closed();
         }
     }
 
@@ -141,6 +143,14 @@ impl Dovecot {
             tls::write(self.dir.path(), self.settings.certificate);
         }
         self.restart();
+    }
+
+    /// The master is gone; its children go at the same time, but in their own time.
+    fn wait_until_closed(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(("127.0.0.1", self.port)).is_ok() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Starts the process and waits for its greeting; false if it died.
