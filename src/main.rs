@@ -1,1 +1,3 @@
+//! drover moves live mailboxes between mail platforms.
+
 fn main() {}

@@ -21,10 +21,12 @@ async fn law_1_the_source_is_never_written_to() {
     let state = |world: &World| {
         let mut imap = world.at_source();
         let status = |f: &str| {
-            imap.command(&format!("STATUS \"{f}\" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"))
-                .lines
-                .first()
-                .map(|line| format!("{line:?}"))
+            imap.command(&format!(
+                "STATUS \"{f}\" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"
+            ))
+            .lines
+            .first()
+            .map(|line| format!("{line:?}"))
         };
         ["INBOX", "Sent", "Archive"].map(status)
     };
@@ -54,7 +56,14 @@ async fn law_2_a_message_arrives_exactly_once_however_often_passes_run() {
 #[tokio::test(flavor = "multi_thread")]
 async fn law_3_mail_already_there_is_adopted_and_twins_stay_two() {
     let world = World::new().await;
-    let twins = [note("twin"), note("twin"), note("single"), note("triplet"), note("triplet"), note("triplet")];
+    let twins = [
+        note("twin"),
+        note("twin"),
+        note("single"),
+        note("triplet"),
+        note("triplet"),
+        note("triplet"),
+    ];
     world.at_source().append_many("INBOX", &twins);
     // Another tool has copied one twin, the single one and two of three.
     world

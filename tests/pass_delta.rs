@@ -91,7 +91,17 @@ async fn changes_are_carried_alike_whatever_the_source_offers_to_find_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_destination_may_lack_every_extension() {
-    let hidden = ["MULTIAPPEND", "LITERAL+", "UIDPLUS", "MOVE", "CONDSTORE", "QRESYNC", "LIST-STATUS", "NAMESPACE", "SPECIAL-USE"];
+    let hidden = [
+        "MULTIAPPEND",
+        "LITERAL+",
+        "UIDPLUS",
+        "MOVE",
+        "CONDSTORE",
+        "QRESYNC",
+        "LIST-STATUS",
+        "NAMESPACE",
+        "SPECIAL-USE",
+    ];
     let destination = Dovecot::builder().hide(&hidden).start();
     let world = World::between(Dovecot::start(), destination).await;
     mail::fill(&mut world.at_source(), 150, &TWELVE[..5], 4);

@@ -74,8 +74,7 @@ async fn messages_without_names_and_twins_are_told_apart_by_content() {
     let report = world.seed().await;
     assert_eq!(report.record.accounts.adopted, 3);
     assert_eq!(report.record.accounts.copied, 1, "without a record the missing one is copied");
-    let mut bodies: Vec<Vec<u8>> =
-        there.messages("INBOX").into_iter().map(|m| m.body).collect();
+    let mut bodies: Vec<Vec<u8>> = there.messages("INBOX").into_iter().map(|m| m.body).collect();
     bodies.sort();
     let mut wanted: Vec<Vec<u8>> = mails.iter().map(|m| m.bytes.clone()).collect();
     wanted.sort();

@@ -28,7 +28,11 @@ impl Connections {
     /// Waits for the right to one more connection to each of two servers (which may be one and
     /// the same). Never holds one right while it waits for the other: many passes that did could
     /// wait for each other for ever.
-    pub async fn acquire_both(&self, one: &str, other: &str) -> (ConnectionPermit, ConnectionPermit) {
+    pub async fn acquire_both(
+        &self,
+        one: &str,
+        other: &str,
+    ) -> (ConnectionPermit, ConnectionPermit) {
         if one == other {
             let both = self.server(one).acquire_many_owned(2).await.ok();
             return (ConnectionPermit { _permit: both }, ConnectionPermit { _permit: None });

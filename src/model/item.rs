@@ -24,7 +24,9 @@ impl fmt::Display for ItemId {
 }
 
 /// How long a folder's ids stay meaningful: for IMAP its UIDVALIDITY. Another epoch, other ids.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 

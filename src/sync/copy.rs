@@ -111,8 +111,8 @@ impl Copy<'_> {
                 // The intent is durable before a byte is sent, together with the outcomes that
                 // came in since.
                 self.job.commit(std::mem::take(&mut changes)).await?;
-                let name = &self.job.place.name;
                 let appends = self.appends(&batch);
+                let name = &self.job.place.name;
                 destination.append(name, appends).await.map_err(at_destination)?;
                 flying.push_back(batch);
             } else if let Some(batch) = flying.pop_front() {
@@ -358,7 +358,12 @@ impl Copy<'_> {
         }
         let moot: IdSet =
             self.failures.keys().copied().filter(|id| missing.contains(*id)).collect();
-        tracing::debug!(gone, unreadable = changes.len(), moot = moot.len(), "messages did not come");
+        tracing::debug!(
+            gone,
+            unreadable = changes.len(),
+            moot = moot.len(),
+            "messages did not come"
+        );
         self.job.commit(changes).await
     }
 }

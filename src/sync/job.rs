@@ -403,8 +403,7 @@ impl Job {
         let mut place = self.place.clone();
         place.known.extend_set(&landed.iter().copied().flatten().collect());
         let destination = lane.destination.as_mut();
-        let found =
-            mend::landed(destination, &place, opened.epoch, opened.next, &wanted).await?;
+        let found = mend::landed(destination, &place, opened.epoch, opened.next, &wanted).await?;
         let mut landed = landed;
         for (n, at) in unknown.into_iter().zip(found) {
             landed[n] = at;
@@ -618,4 +617,3 @@ fn record_of(item: &Item, of: &Departed, place: PlaceNo, at: Option<ItemId>) -> 
 fn brings(folder: &FolderPlan) -> bool {
     folder.arrivals.iter().any(|a| matches!(a, Arrival::Copy(_) | Arrival::Move { .. }))
 }
-

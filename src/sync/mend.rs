@@ -12,12 +12,12 @@ use crate::ledger::{
     Retired, Stranger,
 };
 use crate::model::{Epoch, Fingerprint, IdSet, ItemId};
-use crate::platform::{Account, Destination, FolderStatus, Sighting};
+use crate::platform::{Destination, FolderStatus, Sighting};
 
+use super::Error;
 use super::lane::{Lane, at_destination};
 use super::pairing::{Sizes, Trait, pair};
 use super::recognise::stranger;
-use super::Error;
 
 /// Waits until nothing that an earlier pass sent can still be under way, then settles its moves.
 /// Copies are settled by being recognised at the destination; see `recognise`.
@@ -63,8 +63,7 @@ async fn moves(
             let since = IdSet::range(intent.next, ItemId(next.0.saturating_sub(1)));
             let unseen = since.difference(&place.known);
             if !unseen.is_empty() {
-                landed =
-                    destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
+                landed = destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
             }
         }
     }
@@ -185,10 +184,8 @@ pub(crate) async fn place_anew(
     let mut shelf = Shelf::new(&seen);
     place.epoch = Some(epoch);
     place.known = all;
-    let mut changes = vec![Change::DropStrangers(
-        place.no,
-        IdSet::range(ItemId(0), ItemId(u64::MAX)),
-    )];
+    let mut changes =
+        vec![Change::DropStrangers(place.no, IdSet::range(ItemId(0), ItemId(u64::MAX)))];
     for folder in overview.folders.values() {
         let mut after = None;
         loop {

@@ -233,7 +233,7 @@ impl Error {
     pub fn remedy(&self) -> String {
         match self {
             Self::Platform { error, .. } => error.remedy(),
-            Self::Ledger(error) => error.remedy(),
+            Self::Ledger(error) => error.remedy().into(),
             Self::Accounts { .. } => "drover looks again; if it stays so, please report it".into(),
             Self::TooManyDeletes { .. } => {
                 "if the deletes at the source are meant, raise `max_delete` in [sync]".into()

@@ -84,5 +84,7 @@ pub(crate) fn by_digest(
     for (at, digest) in theirs {
         supply.entry(*digest).or_default().push_back(*at);
     }
-    ours.iter().filter_map(|(at, digest)| Some((*at, supply.get_mut(digest)?.pop_front()?))).collect()
+    ours.iter()
+        .filter_map(|(at, digest)| Some((*at, supply.get_mut(digest)?.pop_front()?)))
+        .collect()
 }

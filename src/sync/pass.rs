@@ -108,8 +108,7 @@ impl Pass<'_> {
         if mend::places(ledger, &overview, lane, &there).await? || unsettled {
             overview = ledger.overview().await?;
         }
-        let basis =
-            Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };
+        let basis = Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };
         let mut survey = survey::take(&basis, lane).await?;
         survey::refuse_empty_source(&basis, &survey)?;
         brake(self.mailbox, &overview, &survey.plan)?;
@@ -194,7 +193,8 @@ impl Pass<'_> {
         lane.close().await;
         if !lost.is_empty() {
             let names: Vec<String> = lost.into_iter().collect();
-            notes.push(format!("the destination does not keep these keywords: {}", names.join(" ")));
+            notes
+                .push(format!("the destination does not keep these keywords: {}", names.join(" ")));
         }
         Ok((tally, notes))
     }

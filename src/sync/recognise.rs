@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ledger::{Change, FolderNo, Intent, Origin, Place, PlaceNo, Stranger};
 use crate::model::{Flags, FolderName, IdSet, Item, ItemId};
-use crate::platform::{Account, ContentDigest, FolderStatus, Sighting};
+use crate::platform::{ContentDigest, FolderStatus, Sighting};
 
 use super::Error;
 use super::diff::carried;
@@ -203,7 +203,9 @@ async fn moved(
         left.sort_unstable();
         let right: Vec<usize> = (0..departed.len())
             .filter(|at| !claimed.contains(at))
-            .filter(|&at| only.is_none_or(|c| matches!(departed[at].0, Held::Closed(of, _) if of == c)))
+            .filter(|&at| {
+                only.is_none_or(|c| matches!(departed[at].0, Held::Closed(of, _) if of == c))
+            })
             .collect();
         let ours: Vec<Trait> =
             left.iter().map(|at| trait_of(&news[at.0][at.1], &sightings[at])).collect();
@@ -388,8 +390,7 @@ async fn digest_news(
     let mut digests = HashMap::new();
     for (w, which) in by_folder {
         let ids: IdSet = which.iter().map(|at| news[at.0][at.1].id).collect();
-        let found =
-            lane.source.digest(&works[w].folder.name, &ids).await.map_err(at_source)?;
+        let found = lane.source.digest(&works[w].folder.name, &ids).await.map_err(at_source)?;
         let known = which.into_iter();
         digests.extend(known.filter_map(|at| Some((at, *found.get(&news[at.0][at.1].id)?))));
     }

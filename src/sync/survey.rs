@@ -66,10 +66,10 @@ pub(crate) struct Work {
 /// Looks and plans.
 pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, Error> {
     let (source, destination) = (&mut lane.source, &mut lane.destination);
-    let (mut statuses, there) = tokio::try_join!(
-        async { source.folders().await.map_err(at_source) },
-        async { destination.folders().await.map_err(at_destination) },
-    )?;
+    let (mut statuses, there) =
+        tokio::try_join!(async { source.folders().await.map_err(at_source) }, async {
+            destination.folders().await.map_err(at_destination)
+        },)?;
     let mut looked: HashMap<FolderName, Looked> = HashMap::new();
     for round in 1..=ROUNDS {
         let moved = look(basis, lane.source.as_mut(), &statuses, &mut looked).await?;
@@ -252,8 +252,8 @@ impl<'a> Folding<'a> {
         let mut vanished: Vec<&FollowedFolder> =
             overview.folders.values().filter(|f| !listed.contains(&f.name)).collect();
         let mut matched: HashSet<FolderNo> = HashSet::new();
-        let namer =
-            Namer::new(&self.basis.mailbox.folders, &self.naming, self.statuses, self.there);
+        let naming = self.naming.clone();
+        let namer = Namer::new(&self.basis.mailbox.folders, &naming, self.statuses, self.there);
         // Parents first, so that a rename of theirs is known when their children come.
         let mut in_order: Vec<&FolderStatus> =
             self.statuses.iter().filter(|s| looked.contains_key(&s.folder.name)).collect();
@@ -373,7 +373,8 @@ impl<'a> Folding<'a> {
 
     /// Plans a rename of the place, if the destination's folder is drover's own to rename.
     fn rename(&mut self, f: &FollowedFolder, place: &Place, target: &Target) -> Option<PlaceNo> {
-        let alone = self.basis.overview.folders.values().filter(|o| o.place == f.place).count() == 1;
+        let alone =
+            self.basis.overview.folders.values().filter(|o| o.place == f.place).count() == 1;
         let there = self.there.iter().any(|s| s.folder.name == place.name);
         let allowed = self.basis.kind.mirrors() && self.basis.mailbox.carry.moves;
         if !(allowed && alone && there && place.created && !place.path.is_inbox() && !target.exists)
@@ -634,4 +635,3 @@ pub(crate) fn refuse_empty_source(basis: &Basis<'_>, survey: &Survey) -> Result<
     }
     Ok(())
 }
-

@@ -116,9 +116,8 @@ pub async fn verify(
     let theirs = lane.destination.folders().await.map_err(at_destination)?;
     let naming = lane.destination.naming().clone();
     let namer = Namer::new(&mailbox.folders, &naming, &ours, &theirs);
-    let takes = |f: &&crate::platform::FolderStatus| {
-        f.selectable && mailbox.select.takes_folder(&f.folder)
-    };
+    let takes =
+        |f: &&crate::platform::FolderStatus| f.selectable && mailbox.select.takes_folder(&f.folder);
     let mut groups: BTreeMap<FolderName, (String, Vec<Folder>)> = BTreeMap::new();
     for status in ours.iter().filter(takes) {
         progress.expect(status.messages.unwrap_or_default(), 0);
@@ -151,9 +150,7 @@ async fn folder(
         let mut ours = Vec::new();
         for (n, folder) in sources.iter().enumerate() {
             let select = |item: &Item| item.meta.is_none_or(|m| mailbox.select.takes(&m));
-            ours.extend(
-                read(source.as_mut(), &folder.name, n, select).await.map_err(at_source)?,
-            );
+            ours.extend(read(source.as_mut(), &folder.name, n, select).await.map_err(at_source)?);
         }
         Ok::<_, Error>(ours)
     };

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn names_are_quoted_or_sent_as_literals() {
-        let text = |name: &[u8]| match &Command::new("X").folder(&FolderName(name.into())).chunks[..] {
+        let text = |name: &[u8]| match &Command::new("X").folder(&FolderName(name.into())).chunks[..]
+        {
             [Chunk::Text(text)] => String::from_utf8_lossy(text).into_owned(),
             [Chunk::Text(_), Chunk::Literal(bytes)] => format!("{bytes:?}"),
             other => panic!("{other:?}"),

@@ -13,9 +13,7 @@ use super::sayings::{Class, During, classify};
 use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
-use crate::platform::{
-    Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result,
-};
+use crate::platform::{Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result};
 
 /// STORE commands sent ahead; their answers fit any socket's buffer.
 const STORE_WINDOW: usize = 20;
@@ -165,7 +163,11 @@ impl Session {
             }
             // Servers without codes refuse what exists in many words.
             Err(error @ Error::Refused { .. }) => {
-                if self.is_listed(name).await? { Ok(()) } else { Err(error) }
+                if self.is_listed(name).await? {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
             }
             Err(error) => Err(error),
         }

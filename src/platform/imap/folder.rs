@@ -104,7 +104,8 @@ impl Session {
         let end = self.folder_settled(verb, name, end)?;
         if writable && end.code("READ-ONLY").is_some() {
             let text = format!("{} is read-only", self.shown(name));
-            let refusal = crate::platform::Refusal { code: Some("READ-ONLY".into()), text, transient: false };
+            let refusal =
+                crate::platform::Refusal { code: Some("READ-ONLY".into()), text, transient: false };
             return Err(Error::Refused { command: verb, refusal });
         }
         if epoch.is_none() || next.is_none() {
@@ -132,8 +133,7 @@ impl Session {
 
     /// Asks for a folder's numbers without opening it.
     async fn count(&mut self, name: &FolderName) -> Result<Counted> {
-        let command =
-            Command::new("STATUS").folder(name).text(format!(" ({STATUS_ITEMS})"));
+        let command = Command::new("STATUS").folder(name).text(format!(" ({STATUS_ITEMS})"));
         let mut counted = Counted::default();
         let hear = |reply| {
             if let Reply::FolderStatus(found) = reply {
@@ -174,8 +174,15 @@ fn is_gone(verb: &str, saying: &Saying) -> bool {
         return true;
     }
     let text = saying.text.to_ascii_lowercase();
-    let words = ["doesn't exist", "does not exist", "nonexistent", "non-existent", "no such mailbox",
-        "unknown mailbox", "mailbox not found"];
+    let words = [
+        "doesn't exist",
+        "does not exist",
+        "nonexistent",
+        "non-existent",
+        "no such mailbox",
+        "unknown mailbox",
+        "mailbox not found",
+    ];
     saying.code.is_none() && words.iter().any(|words| text.contains(words))
 }
 

@@ -244,8 +244,12 @@ mod tests {
 
     #[test]
     fn lines_of_the_same_folder_become_one() {
-        let lines =
-            vec![line(&["\\A"], "Inbox"), line(&["\\Sent"], "S"), line(&["\\B"], "INBOX"), line(&[], "S")];
+        let lines = vec![
+            line(&["\\A"], "Inbox"),
+            line(&["\\Sent"], "S"),
+            line(&["\\B"], "INBOX"),
+            line(&[], "S"),
+        ];
         let nodes = merged(lines, &[]);
         assert_eq!(nodes.len(), 2);
         assert_eq!(nodes[0].name.0, b"INBOX");

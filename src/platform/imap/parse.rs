@@ -29,9 +29,8 @@ impl Value {
     pub(super) fn bytes(self) -> Option<Bytes> {
         match self {
             Self::Atom(atom) => (!atom.eq_ignore_ascii_case(b"NIL")).then_some(atom),
-            Self::Quoted(bytes) | Self::Literal(Literal::Plain(bytes) | Literal::Body(bytes, _)) => {
-                Some(bytes)
-            }
+            Self::Quoted(bytes)
+            | Self::Literal(Literal::Plain(bytes) | Literal::Body(bytes, _)) => Some(bytes),
             Self::Literal(Literal::Digest(_)) | Self::List(_) => None,
         }
     }

@@ -143,7 +143,11 @@ mod tests {
                 Storing,
                 Class::Throttled(HOUR),
             ),
-            ("* BYE [OVERQUOTA] Account exceeded command or bandwidth limits", SignIn, Class::Throttled(HOUR)),
+            (
+                "* BYE [OVERQUOTA] Account exceeded command or bandwidth limits",
+                SignIn,
+                Class::Throttled(HOUR),
+            ),
             ("a NO [OVERQUOTA] Quota exceeded (mailbox for user is full)", Storing, Class::Quota),
             ("a NO Mailbox is full", Storing, Class::Quota),
             (

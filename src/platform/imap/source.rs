@@ -233,14 +233,13 @@ impl Session {
 /// could be is taken for possible; the listing then says what is.
 fn mark(selected: &Selected, then: Option<&Mark>) -> Mark {
     let next = selected.next.unwrap_or_else(|| {
-        if selected.messages == 0 { then.map_or(1, |then| then.next) } else { u64::from(u32::MAX) + 1 }
+        if selected.messages == 0 {
+            then.map_or(1, |then| then.next)
+        } else {
+            u64::from(u32::MAX) + 1
+        }
     });
-    Mark {
-        epoch: selected.epoch,
-        next,
-        messages: selected.messages,
-        modseq: selected.modseq,
-    }
+    Mark { epoch: selected.epoch, next, messages: selected.messages, modseq: selected.modseq }
 }
 
 /// Notes flags of messages known before.
@@ -261,11 +260,5 @@ async fn message(fetched: Fetched, ids: &IdSet, memory: &Memory) -> Option<Messa
         // A small body in quotes was read with its line.
         None => memory.room(body.len() as u64).await,
     };
-    Some(Message {
-        id,
-        flags: fetched.flags.unwrap_or_default(),
-        date: fetched.date,
-        body,
-        room,
-    })
+    Some(Message { id, flags: fetched.flags.unwrap_or_default(), date: fetched.date, body, room })
 }
