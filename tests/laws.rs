@@ -24,7 +24,7 @@ async fn law_1_the_source_is_never_written_to() {
             imap.command(&format!(
                 "STATUS \"{f}\" (MESSAGES UIDNEXT UIDVALIDITY UNSEEN HIGHESTMODSEQ)"
             ))
-            .lines
+            .untagged
             .first()
             .map(|line| format!("{line:?}"))
         };
