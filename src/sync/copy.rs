@@ -43,6 +43,8 @@ struct Parcel {
 struct Batch {
     intent: u64,
     parcels: Vec<Parcel>,
+    /// The server took them and did not say where they landed.
+    accepted: bool,
 }
 
 /// One copy run.
@@ -179,7 +181,7 @@ impl Copy<'_> {
             made: Utc::now(),
             items: parcels.iter().map(item).collect(),
         }));
-        Batch { intent, parcels }
+        Batch { intent, parcels, accepted: false }
     }
 
     fn appends(&mut self, batch: &Batch) -> Vec<Append> {
@@ -207,20 +209,21 @@ impl Copy<'_> {
             Appended::Refused(refusal) if batch.parcels.len() == 1 => vec![Err(refusal)],
             _ => return Some(batch),
         };
-        if fates.iter().any(|fate| *fate == Ok(Landed::Somewhere)) {
-            return Some(batch);
-        }
-        changes.push(Change::DropIntent(batch.intent));
         let mut records = Vec::new();
+        let mut somewhere = Vec::new();
         for (parcel, fate) in batch.parcels.into_iter().zip(fates) {
             match fate {
-                Ok(Landed::At(at)) => records.push(self.landed(&parcel, at)),
-                Ok(Landed::Somewhere) => {}
+                Ok(Landed::At(at)) => records.push(self.landed(&parcel, Some(at))),
+                Ok(Landed::Somewhere) => somewhere.push(parcel),
                 Err(refusal) => changes.push(self.refused(&parcel, &refusal)),
             }
         }
         self.file(records, changes);
-        None
+        if somewhere.is_empty() {
+            changes.push(Change::DropIntent(batch.intent));
+            return None;
+        }
+        Some(Batch { intent: batch.intent, parcels: somewhere, accepted: true })
     }
 
     /// Looks at the destination for a batch whose answer was not enough; sends again, in
@@ -241,7 +244,9 @@ impl Copy<'_> {
             let mut rest = Vec::new();
             for (parcel, at) in batch.parcels.into_iter().zip(found) {
                 match at {
-                    Some(at) => records.push(self.landed(&parcel, at)),
+                    Some(_) => records.push(self.landed(&parcel, at)),
+                    // It was taken and is not to be seen: sending it again could only double it.
+                    None if batch.accepted => records.push(self.landed(&parcel, None)),
                     None => rest.push(parcel),
                 }
             }
@@ -265,15 +270,17 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn landed(&mut self, parcel: &Parcel, at: ItemId) -> Record {
-        self.job.place.known.insert(at);
+    fn landed(&mut self, parcel: &Parcel, at: Option<ItemId>) -> Record {
+        if let Some(at) = at {
+            self.job.place.known.insert(at);
+        }
         self.job.tally.accounts.copied += 1;
         self.job.tally.bytes += parcel.named.size;
         self.job.progress.advance(1, parcel.named.size);
         Record {
             id: parcel.message.id,
             place: self.job.place.no,
-            at: Some(at),
+            at,
             origin: mend::OURS,
             flags: carried(&parcel.message.flags, self.job.deletes),
             fingerprint: parcel.named.fingerprint,

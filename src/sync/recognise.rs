@@ -134,7 +134,7 @@ async fn sight(
     for (w, work) in works.iter().enumerate() {
         let adoptable = strangers.get(&work.place).is_some_and(|s| !s.is_empty());
         let renewed = closed.iter().any(|c| c.renewed && c.before.name == work.folder.name);
-        let wanted = adoptable || renewed || left && basis.mailbox.carry.moves;
+        let wanted = adoptable || renewed || left;
         if news[w].is_empty() || !wanted {
             continue;
         }
@@ -172,16 +172,16 @@ async fn moved(
 ) -> Result<(), Error> {
     let moves = basis.mailbox.carry.moves;
     let mut departed: Vec<(Held, Departed)> = Vec::new();
-    for (w, work) in works.iter().enumerate().filter(|_| moves) {
+    for (w, work) in works.iter().enumerate() {
         let of = work.diff.gone.iter().enumerate();
         departed.extend(of.map(|(n, r)| (Held::Gone(w, n), Departed::from_record(work.no, r))));
     }
-    for (c, folder) in closed.iter().enumerate().filter(|(_, folder)| moves || folder.renewed) {
+    for (c, folder) in closed.iter().enumerate() {
         let of = folder.gone.iter().enumerate();
         let no = folder.before.no;
         departed.extend(of.map(|(n, r)| (Held::Closed(c, n), Departed::from_record(no, r))));
     }
-    if moves && basis.overview.retired > 0 {
+    if basis.overview.retired > 0 {
         let wanted: HashSet<_> = sightings.values().map(|s| s.fingerprint).collect();
         let rows = basis.ledger.retired(&wanted).await?;
         departed.extend(rows.iter().map(|row| (Held::Retired, Departed::from_retired(row))));
@@ -192,7 +192,7 @@ async fn moved(
     let mut claimed: HashSet<usize> = HashSet::new();
     // What was in the same folder before its ids were renewed has the first claim.
     let renewed = (0..closed.len()).filter(|&c| closed[c].renewed).map(Some);
-    for only in renewed.chain([None].into_iter().filter(|_| moves)) {
+    for only in renewed.chain([None]) {
         let folder = only.map(|c| &closed[c].before.name);
         let mut left: Vec<New> = sightings
             .keys()
@@ -248,6 +248,11 @@ async fn moved(
         }
         for (m, y) in paired.sure {
             let (at, d) = (left[m], right[y]);
+            // Without `moves` a message that went elsewhere is another one there; but one that
+            // came back to where its copy is would be doubled.
+            if !moves && departed[d].1.place != works[at.0].place {
+                continue;
+            }
             claimed.insert(d);
             let item = news[at.0][at.1].clone();
             let of = departed[d].1.clone();
