@@ -58,17 +58,12 @@ impl Command {
         self.chunks.push(Chunk::Literal(bytes));
         self
     }
-
-    /// What a refusal of it is about.
-    pub(super) fn during(&self) -> During {
-        during(self.verb)
-    }
 }
 
 /// What a refusal of this command is about.
 pub(super) fn during(verb: &str) -> During {
     match verb {
-        "APPEND" | "UID COPY" | "UID MOVE" => During::Storing,
+        "APPEND" | "UID COPY" | "UID MOVE" | "CREATE" => During::Storing,
         "LOGIN" | "AUTHENTICATE" => During::SignIn,
         _ => During::Other,
     }
@@ -121,7 +116,8 @@ mod tests {
 
     #[test]
     fn names_are_quoted_or_sent_as_literals() {
-        let text = |name: &[u8]| match &Command::new("X").folder(&FolderName(name.into())).chunks[..] {
+        let text = |name: &[u8]| match &Command::new("X").folder(&FolderName(name.into())).chunks[..]
+        {
             [Chunk::Text(text)] => String::from_utf8_lossy(text).into_owned(),
             [Chunk::Text(_), Chunk::Literal(bytes)] => format!("{bytes:?}"),
             other => panic!("{other:?}"),

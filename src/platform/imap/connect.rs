@@ -120,8 +120,11 @@ impl Door<'_> {
         self.capabilities = None;
         let idle = self.options.idle;
         if offers("AUTH=PLAIN") {
-            let mechanism =
-                if offers("SASL-IR") { format!("PLAIN {}", base64(plain.as_bytes())) } else { "PLAIN".into() };
+            let mechanism = if offers("SASL-IR") {
+                format!("PLAIN {}", base64(plain.as_bytes()))
+            } else {
+                "PLAIN".into()
+            };
             let client = Client::new(&mut self.guard);
             let silent = timed_out(idle, client.authenticate(mechanism, Plain(plain))).await;
             return self.finish("AUTHENTICATE", silent).map(drop);

@@ -17,6 +17,7 @@ const STATUS_WINDOW: usize = 50;
 impl Session {
     /// See [`crate::platform::Account::folders`]. Other people's folders are left out.
     pub(super) async fn folders(&mut self) -> Result<Vec<FolderStatus>> {
+        self.close_for_counting().await?;
         let items = if self.capabilities.has("CONDSTORE") {
             format!("{STATUS_ITEMS} HIGHESTMODSEQ")
         } else {
@@ -45,6 +46,19 @@ impl Session {
             }
         }
         Ok(statuses)
+    }
+
+    /// STATUS of the open folder tells how it stood when it was opened (RFC 9051, 6.3.11), so
+    /// none may be open. Never by CLOSE, which expunges.
+    async fn close_for_counting(&mut self) -> Result<()> {
+        if self.selected.is_none() {
+            return Ok(());
+        }
+        if self.capabilities.has("UNSELECT") {
+            self.selected = None;
+            return self.send_unawaited(Command::new("UNSELECT")).await;
+        }
+        self.send_unawaited(Command::new("NOOP")).await
     }
 
     async fn list(&mut self, items: &str) -> Result<(Vec<Listed>, HashMap<FolderName, Counted>)> {
@@ -244,8 +258,12 @@ mod tests {
 
     #[test]
     fn lines_of_the_same_folder_become_one() {
-        let lines =
-            vec![line(&["\\A"], "Inbox"), line(&["\\Sent"], "S"), line(&["\\B"], "INBOX"), line(&[], "S")];
+        let lines = vec![
+            line(&["\\A"], "Inbox"),
+            line(&["\\Sent"], "S"),
+            line(&["\\B"], "INBOX"),
+            line(&[], "S"),
+        ];
         let nodes = merged(lines, &[]);
         assert_eq!(nodes.len(), 2);
         assert_eq!(nodes[0].name.0, b"INBOX");

@@ -103,7 +103,11 @@ impl Session {
     }
 
     /// See [`crate::platform::Account::sight`].
-    pub(super) async fn sight(&mut self, folder: &FolderName, ids: &IdSet) -> Result<Vec<Sighting>> {
+    pub(super) async fn sight(
+        &mut self,
+        folder: &FolderName,
+        ids: &IdSet,
+    ) -> Result<Vec<Sighting>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -114,13 +118,16 @@ impl Session {
         let each = |uid, fetched: Fetched| {
             let (Some(header), true) = (fetched.header, ids.contains(ItemId(uid))) else { return };
             let named = of_headers(&header);
-            seen.insert(uid, Sighting {
-                id: ItemId(uid),
-                fingerprint: named.fingerprint,
-                size: fetched.size.unwrap_or(0),
-                flags: fetched.flags.unwrap_or_default(),
-                message_id: named.message_id,
-            });
+            seen.insert(
+                uid,
+                Sighting {
+                    id: ItemId(uid),
+                    fingerprint: named.fingerprint,
+                    size: fetched.size.unwrap_or(0),
+                    flags: fetched.flags.unwrap_or_default(),
+                    message_id: named.message_id,
+                },
+            );
         };
         self.fetch_each(set_parts(ids), &items, Bodies::None, each).await?;
         Ok(seen.into_values().collect())

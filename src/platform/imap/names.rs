@@ -207,9 +207,12 @@ mod tests {
     #[test]
     fn names_are_built_below_the_prefix() {
         let courier = naming("INBOX.", '.');
-        for (path, wire) in
-            [("INBOX", "INBOX"), ("Sent", "INBOX.Sent"), ("A/Bü", "INBOX.A.B&APw-"), ("INBOX/X", "INBOX.X")]
-        {
+        for (path, wire) in [
+            ("INBOX", "INBOX"),
+            ("Sent", "INBOX.Sent"),
+            ("A/Bü", "INBOX.A.B&APw-"),
+            ("INBOX/X", "INBOX.X"),
+        ] {
             assert_eq!(courier.name(&FolderPath::parse(path)).0, wire.as_bytes());
         }
     }

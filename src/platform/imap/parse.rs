@@ -29,9 +29,8 @@ impl Value {
     pub(super) fn bytes(self) -> Option<Bytes> {
         match self {
             Self::Atom(atom) => (!atom.eq_ignore_ascii_case(b"NIL")).then_some(atom),
-            Self::Quoted(bytes) | Self::Literal(Literal::Plain(bytes) | Literal::Body(bytes, _)) => {
-                Some(bytes)
-            }
+            Self::Quoted(bytes)
+            | Self::Literal(Literal::Plain(bytes) | Literal::Body(bytes, _)) => Some(bytes),
             Self::Literal(Literal::Digest(_)) | Self::List(_) => None,
         }
     }
@@ -82,11 +81,6 @@ impl Scanner {
             _ => Bytes::new(),
         };
         Self { parts, text, at: 0 }
-    }
-
-    /// Over text alone.
-    pub(super) fn of(text: Bytes) -> Self {
-        Self { parts: Vec::new().into_iter(), text, at: 0 }
     }
 
     /// The next word up to white space, whatever it is made of; empty at the end of the text.

@@ -133,9 +133,7 @@ pub(super) fn read(response: Response) -> Reply {
     let word = scanner.word();
     let status = status(&word).filter(|s| matches!(s, Status::Ok | Status::No | Status::Bad));
     match status {
-        Some(status) => {
-            Reply::Tagged(printable(&first), saying(status, &scanner.rest()))
-        }
+        Some(status) => Reply::Tagged(printable(&first), saying(status, &scanner.rest())),
         None => {
             let line = [&first[..], b" ", &word, b" ", &scanner.rest()].concat();
             Reply::Stray(printable(&line).trim().to_owned())

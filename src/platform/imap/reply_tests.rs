@@ -10,7 +10,9 @@ fn response(bytes: &[u8]) -> Option<Response> {
     let mut parts = Vec::new();
     loop {
         let end = rest.iter().position(|&b| b == b'\n')? + 1;
-        let Some((text, announced)) = framed(rest.split_to(end), parts.is_empty()) else { continue };
+        let Some((text, announced)) = framed(rest.split_to(end), parts.is_empty()) else {
+            continue;
+        };
         let body = text.to_ascii_uppercase().ends_with(b"BODY[] ");
         parts.push(Part::Text(text));
         let Some(size) = announced else { return Some(parts) };
@@ -52,7 +54,12 @@ fn tagged_lines_are_read_with_and_without_code_and_text() {
         ("A1 NO [ALERT]\u{fc}ber", Status::No, Some(("ALERT", "")), "\u{fc}ber"),
         ("A1 BAD [unclosed text", Status::Bad, None, "[unclosed text"),
         ("A1 OK [X \"a]b\"] t {3}", Status::Ok, Some(("X", "\"a]b\"")), "t {3}"),
-        ("A1 OK [PERMANENTFLAGS (a] \\*)] t", Status::Ok, Some(("PERMANENTFLAGS", "(a] \\*)")), "t"),
+        (
+            "A1 OK [PERMANENTFLAGS (a] \\*)] t",
+            Status::Ok,
+            Some(("PERMANENTFLAGS", "(a] \\*)")),
+            "t",
+        ),
     ] {
         let Reply::Tagged(_, saying) = one(line) else { panic!("{line}") };
         assert_eq!(saying.status, status, "{line}");
@@ -73,11 +80,21 @@ fn untagged_statuses_need_no_text() {
 
 #[test]
 fn stray_and_unknown_lines_are_survived() {
-    assert!(matches!(one("Server Unavailable. 15"), Reply::Stray(s) if s == "Server Unavailable. 15"));
+    assert!(
+        matches!(one("Server Unavailable. 15"), Reply::Stray(s) if s == "Server Unavailable. 15")
+    );
     assert!(matches!(one("NO Server Unavailable. 15"), Reply::Stray(_)));
     for line in [
-        "* XYZZY (a \"b", "* 12 BLURDY", "*", "* ", "* 99999999999999999999999 EXISTS", "* LIST",
-        "* STATUS", "* FLAGS (\\Seen \\*)", "* VANISHED", "* LIST () NIL",
+        "* XYZZY (a \"b",
+        "* 12 BLURDY",
+        "*",
+        "* ",
+        "* 99999999999999999999999 EXISTS",
+        "* LIST",
+        "* STATUS",
+        "* FLAGS (\\Seen \\*)",
+        "* VANISHED",
+        "* LIST () NIL",
     ] {
         assert!(matches!(one(line), Reply::Other), "{line}");
     }
@@ -144,9 +161,9 @@ fn searches_give_sets() {
 
 #[test]
 fn namespaces_are_read() {
-    let Reply::Namespace(spaces) =
-        one("* NAMESPACE ((\"INBOX.\" \".\" \"X-P\" (\"a\" \"b\"))) NIL ((\"Shared/\" \"/\")(\"\" NIL))")
-    else {
+    let Reply::Namespace(spaces) = one(
+        "* NAMESPACE ((\"INBOX.\" \".\" \"X-P\" (\"a\" \"b\"))) NIL ((\"Shared/\" \"/\")(\"\" NIL))",
+    ) else {
         panic!()
     };
     assert_eq!(spaces.personal, [(b"INBOX.".to_vec(), Some('.'))]);

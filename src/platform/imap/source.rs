@@ -11,7 +11,7 @@ use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::mark::Mark;
 use super::reply::{Fetched, Reply};
-use super::session::{Next, Selected, Session};
+use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, Item, ItemId};
@@ -87,10 +87,20 @@ impl Session {
         let hear = |reply| match reply {
             Reply::Vanished(true, ids) => vanished.extend_set(&ids),
             Reply::Fetch(fetched) => told.push(fetched),
+            // What came until now was about the folder that was open before (RFC 7162, 3.2.11).
+            Reply::Status(saying) if saying.code("CLOSED").is_some() => {
+                told.clear();
+                vanished = IdSet::new();
+            }
             _ => {}
         };
         let selected = self.examine(folder, then.as_ref(), hear).await?;
-        let now = mark(&selected, then.as_ref());
+        let now = Mark {
+            epoch: selected.epoch,
+            next: selected.next,
+            messages: selected.messages,
+            modseq: selected.modseq,
+        };
         let mut items = BTreeMap::new();
         let gone = match then.filter(|then| then.epoch == now.epoch && then.next <= now.next) {
             None => {
@@ -229,20 +239,6 @@ impl Session {
     }
 }
 
-/// How the folder stands. Without UIDNEXT, which even STATUS may fail to tell, everything there
-/// could be is taken for possible; the listing then says what is.
-fn mark(selected: &Selected, then: Option<&Mark>) -> Mark {
-    let next = selected.next.unwrap_or_else(|| {
-        if selected.messages == 0 { then.map_or(1, |then| then.next) } else { u64::from(u32::MAX) + 1 }
-    });
-    Mark {
-        epoch: selected.epoch,
-        next,
-        messages: selected.messages,
-        modseq: selected.modseq,
-    }
-}
-
 /// Notes flags of messages known before.
 fn note_flags(told: Vec<Fetched>, next: u64, items: &mut BTreeMap<u64, Item>) {
     for fetched in told {
@@ -261,11 +257,5 @@ async fn message(fetched: Fetched, ids: &IdSet, memory: &Memory) -> Option<Messa
         // A small body in quotes was read with its line.
         None => memory.room(body.len() as u64).await,
     };
-    Some(Message {
-        id,
-        flags: fetched.flags.unwrap_or_default(),
-        date: fetched.date,
-        body,
-        room,
-    })
+    Some(Message { id, flags: fetched.flags.unwrap_or_default(), date: fetched.date, body, room })
 }

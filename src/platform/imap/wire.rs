@@ -281,7 +281,9 @@ impl Wire {
             }
             let mut rest = (&mut self.stream).take(missing as u64);
             match timeout(self.idle, rest.read_buf(&mut bytes)).await {
-                Ok(Ok(0)) => return Err(self.broken("the server closed it within a message".into())),
+                Ok(Ok(0)) => {
+                    return Err(self.broken("the server closed it within a message".into()));
+                }
                 Ok(Ok(_)) => {}
                 Ok(Err(error)) => return Err(self.broken(error.to_string())),
                 Err(_) => return Err(self.silent()),
@@ -386,9 +388,9 @@ fn announcement(line: &[u8]) -> Option<(usize, u64)> {
 fn ends_in_body(text: &[u8]) -> bool {
     let text = text.trim_ascii_end();
     ["BODY[]", " RFC822", "(RFC822"].iter().any(|item| {
-        text.len().checked_sub(item.len()).is_some_and(|at| {
-            text[at..].eq_ignore_ascii_case(item.as_bytes())
-        })
+        text.len()
+            .checked_sub(item.len())
+            .is_some_and(|at| text[at..].eq_ignore_ascii_case(item.as_bytes()))
     })
 }
 
@@ -432,9 +434,11 @@ mod tests {
             b"\0\0* OK hi {3}\r\n\r\n* LIST () \"/\" {3}\r\na\r\n x\n* 1 FETCH (X ~{1+}\r\nb BODY[] {2}\r\ncd)\r\n",
         );
         let memory = Memory::new(1000);
-        for expected in
-            ["[* OK hi {3}]", "[* LIST () \"/\" ]<a\r\n>[ x]", "[* 1 FETCH (X ]<b>[ BODY[] ]body<2>[)]"]
-        {
+        for expected in [
+            "[* OK hi {3}]",
+            "[* LIST () \"/\" ]<a\r\n>[ x]",
+            "[* 1 FETCH (X ]<b>[ BODY[] ]body<2>[)]",
+        ] {
             let response = wire.response(Bodies::Keep(&memory)).await.unwrap();
             assert_eq!(shown(&response), expected);
         }
