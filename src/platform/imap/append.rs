@@ -8,7 +8,8 @@
 
 use super::command::{Command, date_time};
 use super::destination::Writer;
-use super::reply::{Saying, Status, ranges};
+use super::reply::ranges;
+use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
 use super::session::{Next, Session, Tag, refusal};
 use super::wire::Bodies;

@@ -2,7 +2,8 @@
 
 use super::command::{Command, during};
 use super::mark::Mark;
-use super::reply::{Counted, Reply, Saying};
+use super::reply::{Counted, Reply};
+use super::saying::Saying;
 use super::sayings::{Class, classify};
 use super::session::{Selected, Session};
 use crate::model::{Epoch, FolderName, Keyword};

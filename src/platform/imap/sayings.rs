@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::reply::Saying;
+use super::saying::Saying;
 
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

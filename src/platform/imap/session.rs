@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::command::{Chunk, Command, during};
-use super::reply::{self, Reply, Saying, Status};
+use super::reply::{self, Reply};
+use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
 use super::wire::{Bodies, Wire};
 use crate::model::{Epoch, FolderName};
@@ -18,11 +19,12 @@ use crate::platform::{Error, KeywordRule, Naming, Refusal, Result};
 /// The largest literal that LITERAL- takes without waiting, bytes (RFC 7888, 5).
 const LITERAL_MINUS_MAX: usize = 4096;
 
-/// What the server can do, in upper case, less what is vetoed.
+/// What the server can do, in upper case.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Capabilities(HashSet<String>);
 
 impl Capabilities {
+    /// What the server offers, less what is vetoed.
     pub(super) fn new(offered: Vec<String>, vetoed: &[String]) -> Self {
         let vetoed = |c: &String| vetoed.iter().any(|v| v.eq_ignore_ascii_case(c));
         Self(offered.into_iter().filter(|c| !vetoed(c)).collect())
@@ -31,11 +33,6 @@ impl Capabilities {
     /// Is it offered? `name` in upper case.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains(name)
-    }
-
-    /// It turned out not to be true.
-    pub(super) fn forget(&mut self, name: &str) {
-        self.0.remove(name);
     }
 }
 

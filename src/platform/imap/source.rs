@@ -15,7 +15,7 @@ use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, Item, ItemId};
-use crate::platform::{Changes, FolderStatus, Gone, Message, Result, Source};
+use crate::platform::{Changes, Error, FolderStatus, Gone, Message, Result, Source};
 
 /// Marks the type that only reads.
 #[derive(Debug)]
@@ -30,7 +30,6 @@ impl Source for Imap<Reader> {
     }
 
     async fn changes(&mut self, folder: &FolderName, then: Option<&Cursor>) -> Result<Changes> {
-        self.session.enable_qresync().await?;
         let then = then.and_then(Mark::from_cursor);
         self.session.changes(folder, then).await
     }
@@ -53,10 +52,10 @@ impl Source for Imap<Reader> {
 }
 
 impl Session {
-    /// Turns QRESYNC on where it is offered, once (RFC 5161; RFC 7162, 3.2.3).
-    async fn enable_qresync(&mut self) -> Result<()> {
+    /// Turns QRESYNC on where it is offered (RFC 5161; RFC 7162, 3.2.3).
+    pub(super) async fn enable_qresync(&mut self) -> Result<()> {
         let possible = self.capabilities.has("QRESYNC") && self.capabilities.has("ENABLE");
-        if self.qresync || !possible {
+        if !possible {
             return Ok(());
         }
         let mut enabled = false;
@@ -65,17 +64,12 @@ impl Session {
                 enabled |= names.iter().any(|name| name == "QRESYNC");
             }
         };
-        // ENABLE is only sure to be taken while no folder is open.
-        self.selected = None;
         match self.exec(Command::raw("ENABLE", "ENABLE QRESYNC"), hear).await {
-            Ok(_) | Err(crate::platform::Error::Refused { .. }) => {}
+            // Offered and yet refused: there are other ways.
+            Ok(_) | Err(Error::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
         self.qresync = enabled;
-        if !enabled {
-            // Offered, and yet not given: not asked for again.
-            self.capabilities.forget("QRESYNC");
-        }
         Ok(())
     }
 
