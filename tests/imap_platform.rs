@@ -258,6 +258,10 @@ async fn copied_byte_for_byte(server: &Dovecot) {
         assert_eq!(sightings.len(), 300);
         assert_eq!(sightings[0].message_id.as_deref(), Some("0@test"));
         assert_eq!(sightings[3].size, odd_message(3).len() as u64);
+        // Having been looked at in every way has changed no message.
+        for (n, item) in source.list(&inbox()).await.unwrap().1.iter().enumerate() {
+            assert_eq!(item.flags, append(n).flags, "message {n}");
+        }
         source.logout().await;
     }
 }
@@ -379,6 +383,29 @@ async fn tls_is_verified_and_starttls_is_not_negotiable() {
         let refused = platform::source(&elsewhere, &Options::default()).await.err();
         assert!(matches!(refused, Some(Error::Tls { .. })), "{refused:?}");
     }
+}
+
+#[tokio::test]
+async fn a_certificate_that_signs_itself_is_trusted_where_it_is_named() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".into()]).unwrap();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let (cert, key_file) = (files.path().join("cert"), files.path().join("key"));
+    std::fs::write(&cert, certificate.pem()).unwrap();
+    std::fs::write(&key_file, key.serialize_pem()).unwrap();
+    let extra = format!("ssl_cert = <{}\nssl_key = <{}\n", cert.display(), key_file.display());
+    let Some(server) = Dovecot::start(&extra) else { return };
+
+    let mut account = server.account("self", Tls::Implicit);
+    let unnamed = platform::source(&account, &Options::default()).await.err();
+    assert!(matches!(unnamed, Some(Error::Tls { .. })), "{unnamed:?}");
+    Arc::make_mut(&mut account.endpoint).ca_file = Some(cert);
+    platform::source(&account, &Options::default()).await.unwrap();
+    Arc::make_mut(&mut account.endpoint).host = "localhost".into();
+    let misnamed = platform::source(&account, &Options::default()).await.err();
+    assert!(matches!(misnamed, Some(Error::Tls { .. })), "{misnamed:?}");
 }
 
 #[tokio::test]
