@@ -307,15 +307,18 @@ async fn a_folder_without_uidnext_is_surveyed_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_listing_that_hides_messages_makes_none_of_them_gone() {
+async fn messages_that_a_listing_hides_are_neither_gone_nor_passed_over() {
     let server = signed_in(&[
         EXAMINE,
         ("UID FETCH 1:3", "* 1 FETCH (UID 1 RFC822.SIZE 5)\r\n$ OK\r\n"),
         ("UID SEARCH ALL", "* SEARCH 1 2 3\r\n$ OK\r\n"),
+        ("UID FETCH 2:3", "* 1 FETCH (UID 2 RFC822.SIZE 6)\r\n$ OK\r\n"),
     ])
     .await;
     let changes = server.source().await.unwrap().changes(&inbox(), None).await.unwrap();
     assert_eq!(changes.gone, Gone::AllBut(IdSet::range(ItemId(1), ItemId(3))));
+    let sizes: Vec<u64> = changes.items.iter().map(|item| item.meta.unwrap().size).collect();
+    assert_eq!(sizes, [5, 6, 0]);
 }
 
 #[tokio::test]

@@ -98,8 +98,8 @@ impl Session {
         let mut items = BTreeMap::new();
         let gone = match then.filter(|then| then.epoch == now.epoch && then.next <= now.next) {
             None => {
-                self.list_known_and_new(1, &now, &mut items).await?;
-                Gone::AllBut(self.alive(&now, &items).await?)
+                self.list_new(1, &now, &mut items).await?;
+                self.gone_but_alive(1, &now, &mut items).await?
             }
             Some(then) => match (then.modseq, now.modseq) {
                 // One that went back was restored from a backup: it proves nothing.
@@ -109,8 +109,8 @@ impl Session {
                     } else {
                         self.list_changed_since(since, &then, &mut items).await?;
                     }
-                    self.list_known_and_new(then.next, &now, &mut items).await?;
-                    self.gone_since(&then, &now, vanished, &items).await?
+                    self.list_new(then.next, &now, &mut items).await?;
+                    self.gone_since(&then, &now, vanished, &mut items).await?
                 }
                 _ => {
                     let known = 1..then.next;
@@ -118,8 +118,8 @@ impl Session {
                         let set = format!("1:{}", then.next - 1);
                         self.list_into(set, false, known, &mut items).await?;
                     }
-                    self.list_known_and_new(then.next, &now, &mut items).await?;
-                    Gone::AllBut(self.alive(&now, &items).await?)
+                    self.list_new(then.next, &now, &mut items).await?;
+                    self.gone_but_alive(then.next, &now, &mut items).await?
                 }
             },
         };
@@ -135,7 +135,7 @@ impl Session {
 
     /// Lists, with all that is to be known, the messages from `from` on that were there when
     /// the survey began.
-    async fn list_known_and_new(
+    async fn list_new(
         &mut self,
         from: u64,
         now: &Mark,
@@ -172,7 +172,7 @@ impl Session {
         then: &Mark,
         now: &Mark,
         vanished: IdSet,
-        items: &BTreeMap<u64, Item>,
+        items: &mut BTreeMap<u64, Item>,
     ) -> Result<Gone> {
         let known = IdSet::range(ItemId(1), ItemId(then.next.saturating_sub(1)));
         let vanished = vanished.intersection(&known);
@@ -180,17 +180,22 @@ impl Session {
         if (then.messages + n_new).checked_sub(now.messages) == Some(vanished.len()) {
             return Ok(Gone::These(vanished));
         }
-        Ok(Gone::AllBut(self.all_ids().await?))
+        Ok(Gone::AllBut(self.all_alive(then.next..now.next, items).await?))
     }
 
-    /// The ids the folder holds, after a full listing. If that listing was short of messages,
-    /// the server is asked in another way: what it would not show is not gone for that.
-    async fn alive(&mut self, now: &Mark, items: &BTreeMap<u64, Item>) -> Result<IdSet> {
+    /// What left the folder, after a full listing. If that listing was short of messages, the
+    /// server is asked in another way: what it would not show is not gone for that.
+    async fn gone_but_alive(
+        &mut self,
+        new_from: u64,
+        now: &Mark,
+        items: &mut BTreeMap<u64, Item>,
+    ) -> Result<Gone> {
         let mut alive: IdSet = items.keys().map(|&uid| ItemId(uid)).collect();
         if alive.len() < now.messages {
-            alive.extend_set(&self.all_ids().await?);
+            alive.extend_set(&self.all_alive(new_from..now.next, items).await?);
         }
-        Ok(alive)
+        Ok(Gone::AllBut(alive))
     }
 
     /// Reads bodies, each once there is room for it.
