@@ -8,14 +8,13 @@
 
 use super::command::{Command, date_time};
 use super::destination::Writer;
-use super::reply::{Saying, Status, ranges};
+use super::reply::ranges;
+use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
-use super::session::{Session, Tag, refusal};
+use super::session::{Next, Session, Tag, refusal};
 use super::wire::Bodies;
 use crate::model::{Epoch, FolderName, ItemId};
 use crate::platform::{Append, Appended, Error, Landed, Refusal, Result};
-
-use super::session::Next;
 
 /// A batch whose fate is not known yet.
 #[derive(Debug)]
@@ -41,8 +40,12 @@ pub(super) async fn append(
     epoch: Epoch,
     batch: Vec<Append>,
 ) -> Result<Batch> {
-    let at_once = batch.iter().all(|append| session.sends_at_once(append.body.len()));
-    let sent = if session.capabilities.has("MULTIAPPEND") && at_once && batch.len() > 1 {
+    // An empty literal would cancel the whole command (RFC 3502, 6.3.11).
+    let together =
+        |append: &Append| !append.body.is_empty() && session.sends_at_once(append.body.len());
+    let whole =
+        batch.len() > 1 && session.capabilities.has("MULTIAPPEND") && batch.iter().all(together);
+    let sent = if whole {
         let n = batch.len();
         let command = batch.into_iter().fold(Command::new("APPEND").folder(folder), with_message);
         Sent::Whole(session.send(command).await?, n)

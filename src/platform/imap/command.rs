@@ -58,17 +58,12 @@ impl Command {
         self.chunks.push(Chunk::Literal(bytes));
         self
     }
-
-    /// What a refusal of it is about.
-    pub(super) fn during(&self) -> During {
-        during(self.verb)
-    }
 }
 
 /// What a refusal of this command is about.
 pub(super) fn during(verb: &str) -> During {
     match verb {
-        "APPEND" | "UID COPY" | "UID MOVE" => During::Storing,
+        "APPEND" | "UID COPY" | "UID MOVE" | "CREATE" => During::Storing,
         "LOGIN" | "AUTHENTICATE" => During::SignIn,
         _ => During::Other,
     }

@@ -10,7 +10,8 @@ use tokio::time::timeout;
 use super::command::{Command, quoted};
 use super::guard::{Guard, Heard};
 use super::names::{base64, decode};
-use super::reply::{Reply, Saying, Status, code_words};
+use super::reply::{Reply, code_words};
+use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
 use super::session::{Capabilities, Session, refusal, words};
 use super::tls;
@@ -44,8 +45,7 @@ pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Sess
     if greeting.status != Status::Preauth {
         door.authenticate(password.expose_secret()).await?;
     }
-    let offered = door.capabilities().await?;
-    let capabilities = Capabilities::new(offered, &options.veto);
+    let capabilities = door.capabilities().await?;
     let mut session = Session::new(door.guard.into_wire(), account.user.clone(), capabilities);
     introduce(&mut session, options).await?;
     find_naming(&mut session).await?;
@@ -76,7 +76,7 @@ struct Door<'a> {
     account: &'a Account,
     options: &'a Options,
     /// What the server offers in its present state, once it said so.
-    capabilities: Option<Vec<String>>,
+    capabilities: Option<Capabilities>,
 }
 
 impl Door<'_> {
@@ -94,7 +94,7 @@ impl Door<'_> {
 
     async fn start_tls(mut self) -> Result<Self> {
         let Self { account, options, .. } = self;
-        if !self.capabilities().await?.iter().any(|c| c == "STARTTLS") {
+        if !self.capabilities().await?.has("STARTTLS") {
             return Err(self.tls_error("the server does not offer STARTTLS"));
         }
         self.command("STARTTLS").await?;
@@ -109,7 +109,6 @@ impl Door<'_> {
 
     async fn authenticate(&mut self, password: &str) -> Result<()> {
         let offered = self.capabilities().await?;
-        let offers = |name: &str| offered.iter().any(|c| c == name);
         let user = self.account.user.as_str();
         // SASL PLAIN (RFC 4616): whom to act for, who one is, the password.
         let plain = match &self.account.login {
@@ -119,8 +118,8 @@ impl Door<'_> {
         // Kept for the state before signing in only.
         self.capabilities = None;
         let idle = self.options.idle;
-        if offers("AUTH=PLAIN") {
-            let mechanism = if offers("SASL-IR") {
+        if offered.has("AUTH=PLAIN") {
+            let mechanism = if offered.has("SASL-IR") {
                 format!("PLAIN {}", base64(plain.as_bytes()))
             } else {
                 "PLAIN".into()
@@ -132,7 +131,7 @@ impl Door<'_> {
         if matches!(self.account.login, Login::MasterUser { .. }) {
             return Err(self.forbidden("a master user needs AUTH=PLAIN, which it does not offer"));
         }
-        if offers("LOGINDISABLED") {
+        if offered.has("LOGINDISABLED") {
             return Err(self.forbidden("it offers neither LOGIN nor AUTH=PLAIN"));
         }
         let client = Client::new(&mut self.guard);
@@ -141,7 +140,7 @@ impl Door<'_> {
     }
 
     /// What the server offers now; asked for unless it said so by itself.
-    async fn capabilities(&mut self) -> Result<Vec<String>> {
+    async fn capabilities(&mut self) -> Result<Capabilities> {
         if self.capabilities.is_none() {
             self.command("CAPABILITY").await?;
         }
@@ -186,7 +185,7 @@ impl Door<'_> {
             _ => None,
         });
         if let Some(offered) = in_code.or(in_data.last()) {
-            self.capabilities = Some(offered);
+            self.capabilities = Some(Capabilities::new(offered, &self.options.veto));
         }
         match (end, last_words) {
             (Some(end), _) => Ok(end),
@@ -240,7 +239,7 @@ async fn introduce(session: &mut Session, options: &Options) -> Result<()> {
     id.extend(b" \"version\" ");
     id.extend(quoted(options.version.as_bytes()));
     id.extend(b")");
-    tolerant(session.exec(Command::raw("ID", id), |_| ()).await)
+    session.send_unawaited(Command::raw("ID", id)).await
 }
 
 /// Learns the separator, and below which prefix folders live (RFC 2342).

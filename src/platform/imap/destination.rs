@@ -8,10 +8,10 @@ use super::Imap;
 use super::append::{self, Batch, expanded};
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
-use super::reply::{Reply, Saying, Status};
+use super::reply::Reply;
+use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
-use super::session::{Next, Session};
-use super::wire::Bodies;
+use super::session::Session;
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
 use crate::platform::{Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result};
 
@@ -53,13 +53,9 @@ impl Destination for Imap<Writer> {
     async fn open(&mut self, folder: &FolderName) -> Result<Opened> {
         let selected = self.session.select(folder).await?;
         self.mode.opened = Some((folder.clone(), selected.epoch));
-        let next = match selected.next {
-            Some(next) => next,
-            None => self.session.all_ids().await?.last().map_or(1, |last| last.0 + 1),
-        };
         Ok(Opened {
             epoch: selected.epoch,
-            next: ItemId(next),
+            next: ItemId(selected.next),
             messages: selected.messages,
             keywords: selected.keywords,
         })
@@ -210,16 +206,19 @@ impl Session {
     async fn move_set(&mut self, set: &str, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
         let moves = self.capabilities.has("MOVE");
         let verb = if moves { "UID MOVE" } else { "UID COPY" };
-        let tag = self.send(Command::new(verb).text(" ").text(set).folder(to)).await?;
-        let mut copied = Vec::new();
-        let end = loop {
-            match self.next(tag, Bodies::None).await? {
-                // MOVE tells in an untagged OK (RFC 6851, 4.3), COPY in the tagged one.
-                Next::Data(Reply::Status(saying)) => copied.extend(self.copied(&saying, to)?),
-                Next::Data(_) => {}
-                Next::Done(saying) => break saying,
+        let mut sayings = Vec::new();
+        let hear = |reply| {
+            // MOVE tells in an untagged OK (RFC 6851, 4.3), COPY in the tagged one.
+            if let Reply::Status(saying) = reply {
+                sayings.push(saying);
             }
         };
+        let command = Command::new(verb).text(" ").text(set).folder(to);
+        let end = self.ask(command, hear).await?;
+        let mut copied = Vec::new();
+        for saying in sayings {
+            copied.extend(self.copied(&saying, to)?);
+        }
         if end.status != Status::Ok && classify(&end, During::Storing) == Class::FolderGone {
             return Err(Error::FolderGone(self.shown(to)));
         }

@@ -1,15 +1,13 @@
 //! Opening folders: EXAMINE and SELECT.
 
-use super::command::Command;
+use super::command::{Command, during};
 use super::mark::Mark;
-use super::reply::{Counted, Reply, Saying};
+use super::reply::{Counted, Reply};
+use super::saying::Saying;
 use super::sayings::{Class, classify};
 use super::session::{Selected, Session};
-use super::wire::Bodies;
 use crate::model::{Epoch, FolderName, Keyword};
-use crate::platform::{Error, KeywordRule, Result};
-
-use super::session::Next;
+use crate::platform::{Error, KeywordRule, Refusal, Result};
 
 /// What STATUS is asked for (RFC 9051, 6.3.11).
 pub(super) const STATUS_ITEMS: &str = "MESSAGES UIDNEXT UIDVALIDITY";
@@ -46,7 +44,7 @@ impl Session {
         match self.selected.clone() {
             // A server shows new messages in a folder that stays open only when spoken to.
             Some(selected) if selected.name == *name => {
-                self.exec(Command::new("NOOP"), |_| ()).await?;
+                self.send_unawaited(Command::new("NOOP")).await?;
                 Ok(selected)
             }
             _ => self.examine(name, None, |_| ()).await,
@@ -85,27 +83,24 @@ impl Session {
         let mut keywords = KeywordRule::Any;
         // Whatever comes of it, the old folder is not open any more (RFC 9051, 6.3.2).
         self.selected = None;
-        let tag = self.send(command).await?;
-        let end = loop {
-            match self.next(tag, Bodies::None).await? {
-                Next::Data(Reply::Exists(n)) => messages = Some(n),
-                Next::Data(Reply::Status(saying)) => {
-                    epoch = saying.code_number("UIDVALIDITY").or(epoch);
-                    next = saying.code_number("UIDNEXT").or(next);
-                    modseq = saying.code_number("HIGHESTMODSEQ").or(modseq);
-                    if let Some(flags) = saying.code("PERMANENTFLAGS") {
-                        keywords = keyword_rule(flags);
-                    }
+        let hear = |reply| match reply {
+            Reply::Exists(n) => messages = Some(n),
+            Reply::Status(saying) => {
+                epoch = saying.code_number("UIDVALIDITY").or(epoch);
+                next = saying.code_number("UIDNEXT").or(next);
+                modseq = saying.code_number("HIGHESTMODSEQ").or(modseq);
+                if let Some(flags) = saying.code("PERMANENTFLAGS") {
+                    keywords = keyword_rule(flags);
                 }
-                Next::Data(reply) => each(reply),
-                Next::Done(saying) => break saying,
+                each(Reply::Status(saying));
             }
+            reply => each(reply),
         };
+        let end = self.ask(command, hear).await?;
         let end = self.folder_settled(verb, name, end)?;
         if writable && end.code("READ-ONLY").is_some() {
             let text = format!("{} is read-only", self.shown(name));
-            let refusal =
-                crate::platform::Refusal { code: Some("READ-ONLY".into()), text, transient: false };
+            let refusal = Refusal { code: Some("READ-ONLY".into()), text, transient: false };
             return Err(Error::Refused { command: verb, refusal });
         }
         if epoch.is_none() || next.is_none() {
@@ -117,11 +112,18 @@ impl Session {
         let Some(epoch) = epoch.map(Epoch) else {
             return Err(self.protocol(format!("no UIDVALIDITY for folder {}", self.shown(name))));
         };
+        let messages = messages.unwrap_or(0);
+        let next = match next {
+            Some(next) => next,
+            // What comes after the last is at least one more.
+            None if messages > 0 => self.all_ids().await?.last().map_or(1, |last| last.0 + 1),
+            None => 1,
+        };
         let selected = Selected {
             name: name.clone(),
             epoch,
             writable,
-            messages: messages.unwrap_or(0),
+            messages,
             next,
             modseq: modseq.filter(|&n| n > 0),
             keywords,
@@ -140,14 +142,7 @@ impl Session {
                 counted = found;
             }
         };
-        let tag = self.send(command).await?;
-        let mut hear = hear;
-        let end = loop {
-            match self.next(tag, Bodies::None).await? {
-                Next::Data(reply) => hear(reply),
-                Next::Done(saying) => break saying,
-            }
-        };
+        let end = self.ask(command, hear).await?;
         self.folder_settled("STATUS", name, end)?;
         Ok(counted)
     }
@@ -170,7 +165,7 @@ impl Session {
 
 /// Does a refusal say that the folder does not exist? Servers without codes say so in words.
 fn is_gone(verb: &str, saying: &Saying) -> bool {
-    if classify(saying, super::command::during(verb)) == Class::FolderGone {
+    if classify(saying, during(verb)) == Class::FolderGone {
         return true;
     }
     let text = saying.text.to_ascii_lowercase();

@@ -17,6 +17,7 @@ const STATUS_WINDOW: usize = 50;
 impl Session {
     /// See [`crate::platform::Account::folders`]. Other people's folders are left out.
     pub(super) async fn folders(&mut self) -> Result<Vec<FolderStatus>> {
+        self.close_for_counting().await?;
         let items = if self.capabilities.has("CONDSTORE") {
             format!("{STATUS_ITEMS} HIGHESTMODSEQ")
         } else {
@@ -37,14 +38,26 @@ impl Session {
                 status(node, path, counted.get(&node.name))
             })
             .collect();
-        let levels = usize::from(self.naming.prefix.is_empty());
-        assign_roles(&mut statuses, levels);
+        assign_roles(&mut statuses);
         for status in &statuses {
             if let Some(epoch) = status.epoch {
                 self.epochs.insert(status.folder.name.clone(), epoch);
             }
         }
         Ok(statuses)
+    }
+
+    /// STATUS of the open folder tells how it stood when it was opened (RFC 9051, 6.3.11), so
+    /// none may be open. Never by CLOSE, which expunges.
+    async fn close_for_counting(&mut self) -> Result<()> {
+        if self.selected.is_none() {
+            return Ok(());
+        }
+        if self.capabilities.has("UNSELECT") {
+            self.selected = None;
+            return self.send_unawaited(Command::new("UNSELECT")).await;
+        }
+        self.send_unawaited(Command::new("NOOP")).await
     }
 
     async fn list(&mut self, items: &str) -> Result<(Vec<Listed>, HashMap<FolderName, Counted>)> {
@@ -199,8 +212,9 @@ fn status(node: &Node, path: FolderPath, counted: Option<&Counted>) -> FolderSta
 }
 
 /// Gives each role to one folder at most: by the server's word (of several, the highest up),
-/// else by a well-known name at the root, or right below the inbox where `levels` is 1.
-fn assign_roles(statuses: &mut [FolderStatus], levels: usize) {
+/// else by a well-known name at the root, right below the inbox, or below a node such as
+/// `[Gmail]`.
+fn assign_roles(statuses: &mut [FolderStatus]) {
     for role in Role::ALL {
         let depth = |s: &FolderStatus| s.folder.path.segments().len();
         let holders = (0..statuses.len()).filter(|&at| statuses[at].folder.role == Some(role));
@@ -215,9 +229,11 @@ fn assign_roles(statuses: &mut [FolderStatus], levels: usize) {
         }
         let named = |status: &FolderStatus| {
             let segments = status.folder.path.segments();
-            let top = segments.len() == 1
-                || (segments.len() == 2 && levels == 1 && segments[0] == "INBOX")
-                || (segments.len() == 2 && segments[0].starts_with('['));
+            let top = match segments {
+                [_] => true,
+                [root, _] => root == "INBOX" || root.starts_with('['),
+                _ => false,
+            };
             status.folder.role.is_none()
                 && status.selectable
                 && top
@@ -273,7 +289,7 @@ mod tests {
                 status(&nodes[0], FolderPath::parse(name), None)
             })
             .collect();
-        assign_roles(&mut statuses, 1);
+        assign_roles(&mut statuses);
         let roles: Vec<_> = statuses.iter().map(|s| s.folder.role).collect();
         assert_eq!(roles, [None, Some(Role::Sent), None]);
     }

@@ -13,8 +13,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::reply::{Reply, Saying, Status, read};
-use super::wire::{Literal, Part, Response, Wire, framed};
+use super::frame::framed;
+use super::reply::{Reply, read};
+use super::saying::{Saying, Status};
+use super::wire::{Literal, Part, Response, Wire};
 
 /// A connection that async-imap may use.
 #[derive(Debug)]

@@ -1,18 +1,21 @@
 //! Looking at messages without changing them: listings, headers, digests.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use super::command::{Command, set_parts};
 use super::reply::{Fetched, Reply};
 use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::model::fingerprint::{ContentHasher, NAMING_HEADERS, of_headers};
-use crate::model::{Epoch, FolderName, IdSet, Item, ItemId, Meta};
+use crate::model::{Epoch, Flags, FolderName, IdSet, Item, ItemId, Meta};
 use crate::platform::{ContentDigest, Error, Result, Sighting};
 
 /// Commands sent ahead of the one whose replies are read.
 const AHEAD: usize = 2;
 
+/// So many messages a listing may leave out and still be taken for one.
+const MAX_HIDDEN: u64 = 100_000;
 /// What a listing asks for of messages that are new.
 pub(super) const FULL: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE)";
 /// And of those that are known.
@@ -60,7 +63,7 @@ impl Session {
         &mut self,
         set: String,
         meta: bool,
-        within: std::ops::Range<u64>,
+        within: Range<u64>,
         items: &mut BTreeMap<u64, Item>,
     ) -> Result<()> {
         let wanted = if meta { FULL } else { FLAGS };
@@ -71,7 +74,7 @@ impl Session {
             }
             let item = items.entry(uid).or_insert_with(|| Item {
                 id: ItemId(uid),
-                flags: Default::default(),
+                flags: Flags::NONE,
                 meta: meta.then_some(Meta { date: None, size: 0 }),
             });
             if let Some(flags) = fetched.flags {
@@ -100,6 +103,31 @@ impl Session {
         };
         self.exec(Command::raw("SEARCH", command), hear).await?;
         Ok(ids)
+    }
+
+    /// The ids the folder holds by SEARCH. New messages among them that the listing did not
+    /// show are listed by name; one that will not be described even then is made an item all
+    /// the same, so that it is missed when it cannot be fetched, and not passed over.
+    pub(super) async fn all_alive(
+        &mut self,
+        new: Range<u64>,
+        items: &mut BTreeMap<u64, Item>,
+    ) -> Result<IdSet> {
+        let alive = self.all_ids().await?;
+        let listed = items.keys().map(|&uid| ItemId(uid)).collect();
+        let range = IdSet::range(ItemId(new.start), ItemId(new.end.saturating_sub(1)));
+        let hidden = alive.intersection(&range).difference(&listed);
+        if hidden.len() > MAX_HIDDEN {
+            return Err(self.protocol("a listing that leaves out most of the folder"));
+        }
+        for set in set_parts(&hidden) {
+            self.list_into(set, true, new.clone(), items).await?;
+        }
+        for id in hidden.iter() {
+            let meta = Some(Meta { date: None, size: 0 });
+            items.entry(id.0).or_insert(Item { id, flags: Flags::NONE, meta });
+        }
+        Ok(alive)
     }
 
     /// See [`crate::platform::Account::sight`].
@@ -167,6 +195,9 @@ impl Session {
         let mut items = BTreeMap::new();
         if selected.messages > 0 {
             self.list_into("1:*".into(), true, 1..u64::MAX, &mut items).await?;
+        }
+        if (items.len() as u64) < selected.messages {
+            self.all_alive(1..selected.next, &mut items).await?;
         }
         Ok((selected.epoch, items.into_values().collect()))
     }

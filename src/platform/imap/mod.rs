@@ -2,9 +2,9 @@
 //!
 //! In reading order:
 //!
-//! 1. `wire` frames bytes into responses, `parse` reads them into values, `reply` into meaning.
-//!    None of them fails on what it does not know.
-//! 2. `sayings` classifies refusals; `command` and `names` write what is sent.
+//! 1. `wire` cuts bytes into responses by the rules of `frame`, `parse` reads them into values,
+//!    `saying` and `reply` into meaning. None of them fails on what it does not know.
+//! 2. `sayings` is the table of refusals and what they mean; `command` and `names` write what is sent.
 //! 3. `tls`, `guard`, `connect` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
@@ -27,12 +27,14 @@ mod connect;
 mod destination;
 mod folder;
 mod folders;
+mod frame;
 mod guard;
 mod look;
 mod mark;
 mod names;
 mod parse;
 mod reply;
+mod saying;
 mod sayings;
 mod session;
 mod source;
@@ -47,7 +49,9 @@ pub async fn connect_source(
     account: &definition::Account,
     options: &Options,
 ) -> Result<Box<dyn Source>> {
-    let session = connect::sign_in(account, options).await?;
+    let mut session = connect::sign_in(account, options).await?;
+    // Only taken while no folder is open yet (RFC 5161, 3.1).
+    session.enable_qresync().await?;
     Ok(Box::new(Imap { session, mode: Reader }))
 }
 

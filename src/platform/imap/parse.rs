@@ -83,11 +83,6 @@ impl Scanner {
         Self { parts, text, at: 0 }
     }
 
-    /// Over text alone.
-    pub(super) fn of(text: Bytes) -> Self {
-        Self { parts: Vec::new().into_iter(), text, at: 0 }
-    }
-
     /// The next word up to white space, whatever it is made of; empty at the end of the text.
     pub(super) fn word(&mut self) -> Bytes {
         self.skip_spaces();

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::SystemFlag;
-use crate::platform::imap::wire::{Part, framed};
+use crate::platform::imap::frame::framed;
+use crate::platform::imap::wire::Part;
 
 /// Frames as the connection does, from bytes that hold one whole response.
 fn response(bytes: &[u8]) -> Option<Response> {

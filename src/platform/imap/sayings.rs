@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::reply::Saying;
+use super::saying::Saying;
 
 /// What a refusal means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub(super) enum Class {
 pub(super) enum During {
     /// Signing in, the greeting included.
     SignIn,
-    /// Putting a message somewhere: APPEND, COPY, MOVE.
+    /// Putting something into the account: APPEND, COPY, MOVE, CREATE.
     Storing,
     /// Anything else.
     Other,
@@ -69,9 +69,10 @@ pub(super) fn classify(saying: &Saying, during: During) -> Class {
     if let Some(delay) = suggested_delay(&text) {
         return Class::Throttled(delay);
     }
-    let by_code = match code {
+    match code {
         // Gmail says OVERQUOTA for bandwidth too; its text below tells them apart.
         "OVERQUOTA" if during == During::Storing && !text.contains("bandwidth") => Class::Quota,
+        "OVERQUOTA" => Class::Throttled(HOUR),
         "THROTTLED" => Class::Throttled(MINUTE),
         "LIMIT" if during == During::SignIn => Class::Throttled(MINUTE),
         "LIMIT" if during == During::Storing => Class::Permanent,
@@ -82,9 +83,8 @@ pub(super) fn classify(saying: &Saying, during: During) -> Class {
         "INUSE" | "SERVERBUG" | "CONTACTADMIN" | "EXPUNGEISSUED" | "CORRUPTION" => Class::Transient,
         "UNAVAILABLE" => Class::Transient,
         "TOOBIG" | "CANNOT" | "CLIENTBUG" | "BADCHARSET" | "PARSE" => Class::Permanent,
-        _ => return by_text(&text, during),
-    };
-    by_code
+        _ => by_text(&text, during),
+    }
 }
 
 fn by_text(text: &str, during: During) -> Class {

@@ -9,7 +9,8 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::command::{Chunk, Command, during};
-use super::reply::{self, Reply, Saying, Status};
+use super::reply::{self, Reply};
+use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
 use super::wire::{Bodies, Wire};
 use crate::model::{Epoch, FolderName};
@@ -18,11 +19,12 @@ use crate::platform::{Error, KeywordRule, Naming, Refusal, Result};
 /// The largest literal that LITERAL- takes without waiting, bytes (RFC 7888, 5).
 const LITERAL_MINUS_MAX: usize = 4096;
 
-/// What the server can do, in upper case, less what is vetoed.
+/// What the server can do, in upper case.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Capabilities(HashSet<String>);
 
 impl Capabilities {
+    /// What the server offers, less what is vetoed.
     pub(super) fn new(offered: Vec<String>, vetoed: &[String]) -> Self {
         let vetoed = |c: &String| vetoed.iter().any(|v| v.eq_ignore_ascii_case(c));
         Self(offered.into_iter().filter(|c| !vetoed(c)).collect())
@@ -31,11 +33,6 @@ impl Capabilities {
     /// Is it offered? `name` in upper case.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains(name)
-    }
-
-    /// It turned out not to be true.
-    pub(super) fn forget(&mut self, name: &str) {
-        self.0.remove(name);
     }
 }
 
@@ -51,7 +48,7 @@ pub(super) struct Selected {
     /// False after EXAMINE.
     pub(super) writable: bool,
     pub(super) messages: u64,
-    pub(super) next: Option<u64>,
+    pub(super) next: u64,
     pub(super) modseq: Option<u64>,
     pub(super) keywords: KeywordRule,
 }
@@ -80,6 +77,7 @@ pub(super) struct Session {
     last_tag: u32,
     /// Commands that were answered before somebody waited for them.
     done: HashMap<Tag, Saying>,
+    unawaited: HashSet<Tag>,
     /// The words of a BYE, or a stray line: the cause, if the connection ends now.
     last_words: Option<Saying>,
 }
@@ -97,6 +95,7 @@ impl Session {
             qresync: false,
             last_tag: 0,
             done: HashMap::new(),
+            unawaited: HashSet::new(),
             last_words: None,
         }
     }
@@ -105,11 +104,26 @@ impl Session {
     pub(super) async fn exec(
         &mut self,
         command: Command,
-        mut each: impl FnMut(Reply) + Send,
+        each: impl FnMut(Reply) + Send,
     ) -> Result<Saying> {
         let verb = command.verb;
+        let end = self.ask(command, each).await?;
+        self.settled(verb, end)
+    }
+
+    /// Sends a command and waits for its end, whatever that is.
+    pub(super) async fn ask(
+        &mut self,
+        command: Command,
+        mut each: impl FnMut(Reply) + Send,
+    ) -> Result<Saying> {
         let tag = self.send(command).await?;
-        self.finish(tag, verb, &mut each).await
+        loop {
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(reply) => each(reply),
+                Next::Done(saying) => return Ok(saying),
+            }
+        }
     }
 
     /// Waits for the end of a command, handing every reply on the way to `each`.
@@ -125,6 +139,13 @@ impl Session {
                 Next::Done(saying) => return self.settled(verb, saying),
             }
         }
+    }
+
+    /// Sends a command whose end nobody will wait for.
+    pub(super) async fn send_unawaited(&mut self, command: Command) -> Result<()> {
+        let tag = self.send(command).await?;
+        self.unawaited.insert(tag);
+        Ok(())
     }
 
     /// Sends a command without waiting for its end. Waits only where a literal must be allowed
@@ -199,6 +220,7 @@ impl Session {
                     let number = text.strip_prefix(['D', 'd']).and_then(|n| n.parse().ok());
                     match number.map(Tag) {
                         Some(ended) if ended == tag => return Ok(Next::Done(saying)),
+                        Some(other) if self.unawaited.remove(&other) => {}
                         Some(other) if other.0 <= self.last_tag => {
                             self.done.insert(other, saying);
                         }

@@ -11,11 +11,11 @@ use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::mark::Mark;
 use super::reply::{Fetched, Reply};
-use super::session::{Next, Selected, Session};
+use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, Item, ItemId};
-use crate::platform::{Changes, FolderStatus, Gone, Message, Result, Source};
+use crate::platform::{Changes, Error, FolderStatus, Gone, Message, Result, Source};
 
 /// Marks the type that only reads.
 #[derive(Debug)]
@@ -30,7 +30,6 @@ impl Source for Imap<Reader> {
     }
 
     async fn changes(&mut self, folder: &FolderName, then: Option<&Cursor>) -> Result<Changes> {
-        self.session.enable_qresync().await?;
         let then = then.and_then(Mark::from_cursor);
         self.session.changes(folder, then).await
     }
@@ -53,10 +52,10 @@ impl Source for Imap<Reader> {
 }
 
 impl Session {
-    /// Turns QRESYNC on where it is offered, once (RFC 5161; RFC 7162, 3.2.3).
-    async fn enable_qresync(&mut self) -> Result<()> {
+    /// Turns QRESYNC on where it is offered (RFC 5161; RFC 7162, 3.2.3).
+    pub(super) async fn enable_qresync(&mut self) -> Result<()> {
         let possible = self.capabilities.has("QRESYNC") && self.capabilities.has("ENABLE");
-        if self.qresync || !possible {
+        if !possible {
             return Ok(());
         }
         let mut enabled = false;
@@ -65,17 +64,12 @@ impl Session {
                 enabled |= names.iter().any(|name| name == "QRESYNC");
             }
         };
-        // ENABLE is only sure to be taken while no folder is open.
-        self.selected = None;
         match self.exec(Command::raw("ENABLE", "ENABLE QRESYNC"), hear).await {
-            Ok(_) | Err(crate::platform::Error::Refused { .. }) => {}
+            // Offered and yet refused: there are other ways.
+            Ok(_) | Err(Error::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
         self.qresync = enabled;
-        if !enabled {
-            // Offered, and yet not given: not asked for again.
-            self.capabilities.forget("QRESYNC");
-        }
         Ok(())
     }
 
@@ -87,15 +81,25 @@ impl Session {
         let hear = |reply| match reply {
             Reply::Vanished(true, ids) => vanished.extend_set(&ids),
             Reply::Fetch(fetched) => told.push(fetched),
+            // What came until now was about the folder that was open before (RFC 7162, 3.2.11).
+            Reply::Status(saying) if saying.code("CLOSED").is_some() => {
+                told.clear();
+                vanished = IdSet::new();
+            }
             _ => {}
         };
         let selected = self.examine(folder, then.as_ref(), hear).await?;
-        let now = mark(&selected, then.as_ref());
+        let now = Mark {
+            epoch: selected.epoch,
+            next: selected.next,
+            messages: selected.messages,
+            modseq: selected.modseq,
+        };
         let mut items = BTreeMap::new();
         let gone = match then.filter(|then| then.epoch == now.epoch && then.next <= now.next) {
             None => {
-                self.list_known_and_new(1, &now, &mut items).await?;
-                Gone::AllBut(self.alive(&now, &items).await?)
+                self.list_new(1, &now, &mut items).await?;
+                self.gone_but_alive(1, &now, &mut items).await?
             }
             Some(then) => match (then.modseq, now.modseq) {
                 // One that went back was restored from a backup: it proves nothing.
@@ -105,8 +109,8 @@ impl Session {
                     } else {
                         self.list_changed_since(since, &then, &mut items).await?;
                     }
-                    self.list_known_and_new(then.next, &now, &mut items).await?;
-                    self.gone_since(&then, &now, vanished, &items).await?
+                    self.list_new(then.next, &now, &mut items).await?;
+                    self.gone_since(&then, &now, vanished, &mut items).await?
                 }
                 _ => {
                     let known = 1..then.next;
@@ -114,8 +118,8 @@ impl Session {
                         let set = format!("1:{}", then.next - 1);
                         self.list_into(set, false, known, &mut items).await?;
                     }
-                    self.list_known_and_new(then.next, &now, &mut items).await?;
-                    Gone::AllBut(self.alive(&now, &items).await?)
+                    self.list_new(then.next, &now, &mut items).await?;
+                    self.gone_but_alive(then.next, &now, &mut items).await?
                 }
             },
         };
@@ -131,7 +135,7 @@ impl Session {
 
     /// Lists, with all that is to be known, the messages from `from` on that were there when
     /// the survey began.
-    async fn list_known_and_new(
+    async fn list_new(
         &mut self,
         from: u64,
         now: &Mark,
@@ -168,7 +172,7 @@ impl Session {
         then: &Mark,
         now: &Mark,
         vanished: IdSet,
-        items: &BTreeMap<u64, Item>,
+        items: &mut BTreeMap<u64, Item>,
     ) -> Result<Gone> {
         let known = IdSet::range(ItemId(1), ItemId(then.next.saturating_sub(1)));
         let vanished = vanished.intersection(&known);
@@ -176,17 +180,22 @@ impl Session {
         if (then.messages + n_new).checked_sub(now.messages) == Some(vanished.len()) {
             return Ok(Gone::These(vanished));
         }
-        Ok(Gone::AllBut(self.all_ids().await?))
+        Ok(Gone::AllBut(self.all_alive(then.next..now.next, items).await?))
     }
 
-    /// The ids the folder holds, after a full listing. If that listing was short of messages,
-    /// the server is asked in another way: what it would not show is not gone for that.
-    async fn alive(&mut self, now: &Mark, items: &BTreeMap<u64, Item>) -> Result<IdSet> {
+    /// What left the folder, after a full listing. If that listing was short of messages, the
+    /// server is asked in another way: what it would not show is not gone for that.
+    async fn gone_but_alive(
+        &mut self,
+        new_from: u64,
+        now: &Mark,
+        items: &mut BTreeMap<u64, Item>,
+    ) -> Result<Gone> {
         let mut alive: IdSet = items.keys().map(|&uid| ItemId(uid)).collect();
         if alive.len() < now.messages {
-            alive.extend_set(&self.all_ids().await?);
+            alive.extend_set(&self.all_alive(new_from..now.next, items).await?);
         }
-        Ok(alive)
+        Ok(Gone::AllBut(alive))
     }
 
     /// Reads bodies, each once there is room for it.
@@ -227,19 +236,6 @@ impl Session {
             }
         }
     }
-}
-
-/// How the folder stands. Without UIDNEXT, which even STATUS may fail to tell, everything there
-/// could be is taken for possible; the listing then says what is.
-fn mark(selected: &Selected, then: Option<&Mark>) -> Mark {
-    let next = selected.next.unwrap_or_else(|| {
-        if selected.messages == 0 {
-            then.map_or(1, |then| then.next)
-        } else {
-            u64::from(u32::MAX) + 1
-        }
-    });
-    Mark { epoch: selected.epoch, next, messages: selected.messages, modseq: selected.modseq }
 }
 
 /// Notes flags of messages known before.

@@ -1,13 +1,16 @@
 //! TLS: always verified, against the platform's roots and, where the definition names a file,
-//! those in it too (law 10).
+//! the certificates in it too (law 10).
 
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
 use rustls::crypto::ring::default_provider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
@@ -38,26 +41,74 @@ pub(super) async fn wrap(
 /// Made anew for every connection: both the platform's roots and the file may be renewed while
 /// drover runs.
 fn config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
-    let mut extra_roots = Vec::new();
+    let mut trusted = Vec::new();
     if let Some(path) = ca_file {
-        let show = |error: rustls::pki_types::pem::Error| {
-            format!("cannot read ca_file {}: {error}", path.display())
-        };
+        let show = |error: PemError| format!("cannot read ca_file {}: {error}", path.display());
         for certificate in CertificateDer::pem_file_iter(path).map_err(show)? {
-            extra_roots.push(certificate.map_err(show)?);
+            trusted.push(certificate.map_err(show)?);
         }
-        if extra_roots.is_empty() {
+        if trusted.is_empty() {
             return Err(format!("ca_file {} holds no certificate", path.display()));
         }
     }
     let provider = Arc::new(default_provider());
-    let verifier = Verifier::new_with_extra_roots(extra_roots, Arc::clone(&provider))
+    let roots = Verifier::new_with_extra_roots(trusted.iter().cloned(), Arc::clone(&provider))
         .map_err(|error| error.to_string())?;
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_custom_certificate_verifier(Arc::new(Trust { trusted, roots }))
         .with_no_client_auth();
     Ok(config)
+}
+
+/// Verifies by the roots; a certificate that is itself in the definition's file needs none.
+///
+/// Old servers have certificates that sign themselves and call themselves an authority, which
+/// no chain may end in. Naming that very certificate is as good as naming its authority; the
+/// host must still be one of its names.
+#[derive(Debug)]
+struct Trust {
+    trusted: Vec<CertificateDer<'static>>,
+    roots: Verifier,
+}
+
+impl ServerCertVerifier for Trust {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.trusted.iter().any(|trusted| trusted == end_entity) {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        self.roots.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.roots.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.roots.supported_verify_schemes()
+    }
 }

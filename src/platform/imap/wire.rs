@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
 
+use super::frame::{ends_in_body, framed, names_messages};
 use crate::flow::{Memory, Room};
 use crate::model::fingerprint::ContentHasher;
 use crate::platform::{ContentDigest, Error, Result};
@@ -135,7 +136,8 @@ impl Wire {
                 }
             };
             let Some((text, announced)) = framed(line, parts.is_empty()) else { continue };
-            let is_body = ends_in_body(&text);
+            // Where none is expected, a body is no more than any other literal.
+            let is_body = !matches!(bodies, Bodies::None) && ends_in_body(&text);
             parts.push(Part::Text(text));
             let Some(size) = announced else { break };
             let size = self.checked_size(size, is_body, parts.len())?;
@@ -268,7 +270,7 @@ impl Wire {
         bytes.extend_from_slice(&self.input.split_to(at_hand));
         while bytes.len() < size {
             let missing = size - bytes.len();
-            if bytes.len() == bytes.capacity() {
+            if bytes.capacity() - bytes.len() < missing.min(READ_SIZE) {
                 // Doubles, and ends with exactly the announced size.
                 bytes.reserve_exact(missing.min(bytes.len()));
             }
@@ -336,69 +338,6 @@ impl Wire {
         }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
-}
-
-/// A line without its end, and the size of the literal it announces. `None` for a line that
-/// holds nothing where a response should start: some servers send empty lines there, and some
-/// NUL bytes before the response.
-pub(super) fn framed(mut line: Bytes, first: bool) -> Option<(Bytes, Option<u64>)> {
-    let mut end = line.len();
-    if line.ends_with(b"\n") {
-        end -= 1;
-        if line[..end].ends_with(b"\r") {
-            end -= 1;
-        }
-    }
-    line.truncate(end);
-    if first {
-        line.advance(line.iter().take_while(|&&b| b == 0).count());
-        if line.is_empty() {
-            return None;
-        }
-        if !may_announce(&line) {
-            return Some((line, None));
-        }
-    }
-    let Some((text, size)) = announcement(&line) else { return Some((line, None)) };
-    line.truncate(text);
-    Some((line, Some(size)))
-}
-
-/// True for untagged data. Status lines end in free text, which may look like an announcement.
-fn may_announce(line: &[u8]) -> bool {
-    let Some(rest) = line.strip_prefix(b"* ") else { return false };
-    let word = rest.split(|&b| b == b' ').next().unwrap_or_default();
-    !["OK", "NO", "BAD", "BYE", "PREAUTH"].iter().any(|s| s.as_bytes().eq_ignore_ascii_case(word))
-}
-
-/// Where the announcement at the end of a line starts, and the size it announces.
-fn announcement(line: &[u8]) -> Option<(usize, u64)> {
-    let inner = line.strip_suffix(b"}")?;
-    let inner = inner.strip_suffix(b"+").unwrap_or(inner);
-    let open = inner.iter().rposition(|b| !b.is_ascii_digit())?;
-    if inner[open] != b'{' {
-        return None;
-    }
-    let size = std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()?;
-    let start = if open > 0 && line[open - 1] == b'~' { open - 1 } else { open };
-    Some((start, size))
-}
-
-/// Does what follows belong to a message body?
-fn ends_in_body(text: &[u8]) -> bool {
-    let text = text.trim_ascii_end();
-    ["BODY[]", " RFC822", "(RFC822"].iter().any(|item| {
-        text.len()
-            .checked_sub(item.len())
-            .is_some_and(|at| text[at..].eq_ignore_ascii_case(item.as_bytes()))
-    })
-}
-
-/// True for lines that may name every message of a folder.
-fn names_messages(line: &[u8]) -> bool {
-    ["* SEARCH ", "* ESEARCH ", "* VANISHED ", "* SORT "]
-        .iter()
-        .any(|p| line.get(..p.len()).is_some_and(|l| l.eq_ignore_ascii_case(p.as_bytes())))
 }
 
 #[cfg(test)]
