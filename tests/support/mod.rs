@@ -19,3 +19,17 @@ pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;
 pub use world::{World, note, subjects};
+
+/// Standard base64.
+pub fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let n = chunk.iter().fold(0u32, |n, &b| n << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
+        for at in 0..4 {
+            let index = (n >> (18 - 6 * at)) & 63;
+            out.push(if at <= chunk.len() { char::from(ALPHABET[index as usize]) } else { '=' });
+        }
+    }
+    out
+}
