@@ -91,3 +91,57 @@ fn parse(line: &[u8]) -> Option<Testimony> {
         records: word("records")?.parse().ok()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(generation: u64) -> Meta {
+        let identity = "f".repeat(32);
+        Meta {
+            format: 1,
+            identity,
+            generation,
+            records: generation.wrapping_mul(2),
+            next_mailbox: 1,
+        }
+    }
+
+    fn witness(dir: &tempfile::TempDir) -> Witness {
+        Witness::open(&dir.path().join("witness")).unwrap()
+    }
+
+    #[test]
+    fn the_newest_line_is_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        for generation in [7, 8, 9] {
+            witness(&dir).tell(&meta(generation)).unwrap();
+        }
+        let said = witness(&dir).read().unwrap().unwrap();
+        assert_eq!((said.generation, said.records), (9, 18));
+    }
+
+    #[test]
+    fn a_torn_line_leaves_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        for generation in [8, 9] {
+            witness(&dir).tell(&meta(generation)).unwrap();
+        }
+        witness(&dir).file.write_all_at(b"XX", LINE as u64 + 60).unwrap();
+        assert_eq!(witness(&dir).read().unwrap().unwrap().generation, 8);
+    }
+
+    #[test]
+    fn an_empty_file_says_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(witness(&dir).read().unwrap(), None);
+    }
+
+    #[test]
+    fn the_longest_line_fits() {
+        let mut longest = meta(u64::MAX);
+        (longest.format, longest.records) = (u32::MAX, u64::MAX);
+        assert_eq!(line(&longest).len(), LINE);
+        assert_eq!(parse(line(&longest).as_bytes()).unwrap().generation, u64::MAX);
+    }
+}

@@ -1,0 +1,212 @@
+//! Damaged files: everything is there, or it is said that it is not. Never a part in silence.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use drover::ledger::{Change, Error, Ledger, MailboxState, Opening};
+use drover::model::{IdSet, ItemId};
+
+use super::{Dice, INBOX, SENT, key, open, open_alice, record, records};
+
+const ROUNDS: u64 = 20;
+const RECORDS: u64 = 12_000;
+
+/// A ledger as a killed process leaves it (copied while it is open) or as a closed one.
+async fn prepare(dir: &Path, closed: bool) {
+    let live = tempfile::tempdir().unwrap();
+    let (ledger, alice) = open_alice(live.path()).await;
+    for first in (0..RECORDS).step_by(400) {
+        let batch = vec![
+            Change::PutRecords(INBOX, records(first..first + 400)),
+            Change::PutRecords(SENT, records((first..first + 400).rev())),
+            Change::PutState(MailboxState::default()),
+        ];
+        alice.commit(batch).await.unwrap();
+    }
+    if closed {
+        drop(alice);
+        ledger.close().await.unwrap();
+    }
+    copy(live.path(), dir);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+#[derive(Debug, PartialEq)]
+enum Outcome {
+    Whole,
+    Rebuilt,
+    /// Noticed only when it was read; the next opening rebuilt.
+    NoticedLate,
+}
+
+/// Reads everything there is.
+async fn read_all(ledger: &Ledger) -> Result<Vec<u64>, Error> {
+    let alice = ledger.mailbox(&key("alice")).await?;
+    let mut found = Vec::new();
+    for folder in [INBOX, SENT] {
+        let all = IdSet::range(ItemId(0), ItemId(u64::MAX - 1));
+        let rows = alice.records(folder, &all).await?;
+        assert!(rows.iter().all(|row| *row == record(row.id.0)), "a record is not what it was");
+        assert_eq!(alice.overview().await?.counts[&folder].records, rows.len() as u64);
+        found.push(rows.len() as u64);
+    }
+    Ok(found)
+}
+
+async fn outcome(dir: &Path) -> Outcome {
+    let (ledger, opening) = open(dir).await;
+    let rebuilt = |opening: Opening| match opening {
+        Opening::Rebuild { reason, moved_to } => {
+            assert!(!reason.is_empty());
+            assert!(moved_to.is_dir());
+            true
+        }
+        Opening::Fresh => panic!("a damaged ledger passed for a new one"),
+        Opening::Continued => false,
+    };
+    let late = if rebuilt(opening) {
+        false
+    } else {
+        match read_all(&ledger).await {
+            Ok(found) => {
+                assert_eq!(found, [RECORDS, RECORDS], "a part is lost in silence");
+                ledger.close().await.unwrap();
+                return Outcome::Whole;
+            }
+            Err(Error::Damaged { .. }) => true,
+            Err(other) => panic!("{other}"),
+        }
+    };
+    let ledger = if late {
+        // Closing may fail too; what counts is the next opening.
+        let _ = ledger.close().await;
+        let (ledger, opening) = open(dir).await;
+        assert!(rebuilt(opening), "the damage was forgotten");
+        ledger
+    } else {
+        ledger
+    };
+    assert_eq!(ledger.mailboxes().await.unwrap(), []);
+    ledger.put_state(&key("alice"), MailboxState::default()).await.unwrap();
+    ledger.close().await.unwrap();
+    assert_eq!(open(dir).await.1, Opening::Continued);
+    if late { Outcome::NoticedLate } else { Outcome::Rebuilt }
+}
+
+async fn each_round(damage: impl Fn(&File, u64, &mut Dice)) -> Vec<Outcome> {
+    let sound = tempfile::tempdir().unwrap();
+    let mut dice = Dice(4711);
+    let mut outcomes = Vec::new();
+    for closed in [true, false] {
+        let sound = sound.path().join(closed.to_string());
+        prepare(&sound, closed).await;
+        for _ in 0..ROUNDS / 2 {
+            let dir = tempfile::tempdir().unwrap();
+            copy(&sound, dir.path());
+            let path = dir.path().join("sled/db");
+            let db = OpenOptions::new().read(true).write(true).open(path).unwrap();
+            damage(&db, db.metadata().unwrap().len(), &mut dice);
+            outcomes.push(outcome(dir.path()).await);
+        }
+    }
+    outcomes
+}
+
+#[tokio::test]
+async fn a_sound_copy_of_a_live_ledger_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), false).await;
+    assert_eq!(outcome(dir.path()).await, Outcome::Whole);
+}
+
+#[tokio::test]
+async fn a_cut_database_is_whole_or_rebuilt() {
+    let outcomes = each_round(|db, length, dice| db.set_len(dice.below(length)).unwrap()).await;
+    println!("{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| *outcome != Outcome::Whole));
+}
+
+#[tokio::test]
+async fn flipped_bytes_are_noticed_or_harmless() {
+    let outcomes = each_round(|db, length, dice| {
+        for _ in 0..=dice.below(8) {
+            let at = dice.below(length);
+            let mut byte = [0];
+            db.read_exact_at(&mut byte, at).unwrap();
+            byte[0] ^= 1 + dice.below(255) as u8;
+            db.write_all_at(&byte, at).unwrap();
+        }
+    })
+    .await;
+    println!("{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| *outcome != Outcome::Whole));
+}
+
+#[tokio::test]
+async fn zeroed_blocks_are_noticed_or_harmless() {
+    let outcomes = each_round(|db, length, dice| {
+        let at = dice.below(length) & !4095;
+        db.write_all_at(&vec![0; 64 << 10], at).unwrap();
+    })
+    .await;
+    println!("{outcomes:?}");
+    assert!(outcomes.iter().any(|outcome| *outcome != Outcome::Whole));
+}
+
+#[tokio::test]
+async fn a_missing_database_is_rebuilt_not_begun() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), true).await;
+    fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    assert_eq!(outcome(dir.path()).await, Outcome::Rebuilt);
+}
+
+#[tokio::test]
+async fn an_older_database_beside_its_witness_is_rebuilt() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, _) = open(dir.path()).await;
+    ledger.put_note("a", b"1").await.unwrap();
+    ledger.close().await.unwrap();
+    let older = tempfile::tempdir().unwrap();
+    copy(&dir.path().join("sled"), older.path());
+    let (ledger, _) = open(dir.path()).await;
+    ledger.put_note("a", b"2").await.unwrap();
+    ledger.close().await.unwrap();
+    fs::remove_dir_all(dir.path().join("sled")).unwrap();
+    copy(older.path(), &dir.path().join("sled"));
+    let (_ledger, opening) = open(dir.path()).await;
+    assert!(matches!(opening, Opening::Rebuild { .. }), "{opening:?}");
+}
+
+#[tokio::test]
+async fn an_older_copy_of_the_whole_directory_is_taken_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), true).await;
+    let older = tempfile::tempdir().unwrap();
+    copy(dir.path(), older.path());
+    let (ledger, alice) = open_alice(dir.path()).await;
+    alice.commit(vec![Change::DropFolder(INBOX)]).await.unwrap();
+    drop((ledger, alice));
+    assert_eq!(outcome(older.path()).await, Outcome::Whole);
+}
+
+#[tokio::test]
+async fn a_missing_witness_costs_nothing_but_a_warning() {
+    let dir = tempfile::tempdir().unwrap();
+    prepare(dir.path(), true).await;
+    fs::remove_file(dir.path().join("witness")).unwrap();
+    assert_eq!(outcome(dir.path()).await, Outcome::Whole);
+}
