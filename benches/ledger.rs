@@ -95,6 +95,7 @@ async fn fill(mailbox: MailboxLedger, n_records: u64) -> Outcome {
             flags: row.flags.clone(),
             fingerprint: row.fingerprint,
             size: row.size,
+            date: row.date,
             moved_from: None,
         });
         let intent = Intent {
@@ -121,6 +122,7 @@ fn record(id: u64, flags: Flags) -> Record {
         flags,
         fingerprint: Fingerprint(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         size: 2000 + id * 977 % 100_000,
+        date: Some(1_700_000_000 + (id * 7919 % 90_000).cast_signed()),
     }
 }
 

@@ -28,7 +28,7 @@ fn folder(no: FolderNo, path: &str) -> FollowedFolder {
         cursor: Some(Cursor(vec![0, 255, 3])),
         selection: u64::MAX,
         place: PlaceNo(1),
-        filtered: 4,
+        filtered: IdSet::range(ItemId(2), ItemId(5)),
     }
 }
 
@@ -50,6 +50,7 @@ fn intent(no: u64) -> Intent {
         flags: Flags::parse(["\\Answered", "$Junk"]),
         fingerprint: Fingerprint(u64::MAX),
         size: 12,
+        date: Some(1_12),
         moved_from,
     };
     let moved = MovedFrom {
@@ -86,6 +87,7 @@ fn retired(print: u64, at: u64) -> Retired {
         no: 0,
         fingerprint: Fingerprint(print),
         size: 5,
+        date: Some(1_5),
         place: PlaceNo(1),
         at: Some(ItemId(at)),
         origin: Origin::Copied,
@@ -260,7 +262,8 @@ async fn changes_of_a_batch_take_effect_in_their_order() {
     let dir = tempfile::tempdir().unwrap();
     let (_ledger, alice) = open_alice(dir.path()).await;
     let one = IdSet::range(ItemId(1), ItemId(1));
-    let renamed = FollowedFolder { filtered: 99, ..folder(INBOX, "INBOX") };
+    let renamed =
+        FollowedFolder { filtered: IdSet::range(ItemId(1), ItemId(99)), ..folder(INBOX, "INBOX") };
     alice
         .commit(vec![
             Change::PutRecords(INBOX, records([1, 2])),
