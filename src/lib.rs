@@ -14,6 +14,7 @@
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 
 pub mod auth;
+pub mod controller;
 pub mod definition;
 pub mod flow;
 pub mod ledger;
