@@ -179,7 +179,7 @@ impl Controller {
     /// The queue says that a mailbox is due, or that it is time to look again whether it is.
     pub(super) fn due(&mut self, key: &MailboxKey) {
         let now = (self.settings.now)();
-        let Some(next) = self.next(key) else { return self.queue.release(key) };
+        let Some(next) = self.next(key, now) else { return self.queue.release(key) };
         let Some(entry) = self.herd.get_mut(key) else { return };
         entry.next = Some(next);
         if !entry.asked.is_empty() {
@@ -512,8 +512,8 @@ impl Controller {
 
     /// Computes when a mailbox is due and puts it there.
     fn reschedule(&mut self, key: &MailboxKey) {
-        let Some(next) = self.next(key) else { return };
         let now = (self.settings.now)();
+        let Some(next) = self.next(key, now) else { return };
         let Some(entry) = self.herd.get_mut(key) else { return };
         entry.next = Some(next);
         if entry.run.is_some() {
@@ -544,10 +544,9 @@ impl Controller {
         }
     }
 
-    fn next(&self, key: &MailboxKey) -> Option<phase::Next> {
+    fn next(&self, key: &MailboxKey, now: DateTime<Utc>) -> Option<phase::Next> {
         let entry = self.herd.get(key).filter(|entry| !entry.gone)?;
         let migration = &self.snapshot.migrations.get(&entry.migration)?.migration;
-        let now = (self.settings.now)();
         Some(phase::next(entry.state()?, migration, &key.0, entry.pace, now))
     }
 

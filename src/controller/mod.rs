@@ -39,7 +39,7 @@ pub mod seal;
 pub mod status;
 pub mod systemd;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod turns;
