@@ -43,8 +43,6 @@ pub struct Handlers {
     pub failed: Handler<(String, bool)>,
     /// `verify`, of these names.
     pub verify: Handler<Vec<String>>,
-    /// `reload`.
-    pub reload: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Why the socket cannot be listened on.
@@ -118,6 +116,8 @@ pub struct Server {
     pub handle: Handle,
     /// Who answers the rest.
     pub handlers: Handlers,
+    /// What SIGHUP does.
+    pub reload: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Server {
@@ -202,7 +202,7 @@ impl Server {
             }
             Request::Verify { names } => (self.handlers.verify)(names, progress).await,
             Request::Reload => {
-                (self.handlers.reload)();
+                (self.reload)();
                 Ok(Value::Null)
             }
         };
