@@ -13,9 +13,15 @@
 //! 3. [`auth`], [`flow`], [`ledger`]: secrets, bounds, the durable record.
 //! 4. [`platform`]: the mail systems, behind `Source` and `Destination`.
 //! 5. [`sync`]: one pass: survey → plan → transfer.
+//! 6. [`controller`]: which passes run, and when.
+//! 7. [`control`]: the socket by which the command line talks to the daemon.
+//! 8. [`daemon`]: all of it put together, with signals.
 
 pub mod auth;
 pub mod config;
+pub mod control;
+pub mod controller;
+pub mod daemon;
 pub mod definition;
 pub mod flow;
 pub mod ledger;

@@ -19,7 +19,8 @@ use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Basis, Survey};
 use super::{Context, Error, Progress, Report, Stage, mend};
 
-/// Runs one pass over a mailbox. What was done before an error or a stop stands.
+/// Runs one pass over a mailbox and files it in the history. What was done before an error or a
+/// stop stands.
 ///
 /// # Errors
 /// See [`Error`]; its `retry` says what to do about it.
@@ -32,40 +33,23 @@ pub async fn run(
 ) -> Result<Report, Error> {
     let began = Utc::now();
     let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
-    let lane = stop.run_until_cancelled(Lane::open(context, mailbox));
-    let mut lane = lane.await.ok_or(Error::Stopped)??;
-    progress.enter(Stage::Surveying);
-
     let pass = Pass { context, mailbox, kind, progress, stop, ledger: &ledger };
-    // Nothing is written to either server while surveying: it may be dropped anywhere.
-    let surveyed = stop.run_until_cancelled(pass.survey(&mut lane)).await;
-    let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
-    let quiet = survey.plan.is_quiet() && overview.intents.is_empty();
-    let (baseline, mut notes) = (accounts(&survey.plan), survey.plan.notes.clone());
-    progress.enter(Stage::Transferring);
-    let (tally, more_notes) = pass.carry_out(lane, survey, overview).await?;
-    progress.enter(Stage::Finishing);
-    notes.extend(more_notes);
-
-    let mut accounts = baseline;
-    let seen = accounts.seen;
-    accounts += tally.accounts;
-    accounts.seen = seen;
-    if !accounts.close() {
-        return Err(Error::Accounts { seen, accounted: accounts.accounted() });
-    }
-    let record = PassRecord {
-        kind,
-        began,
-        ended: Utc::now(),
-        accounts,
-        bytes: tally.bytes,
-        flag_changes: tally.flag_changes,
-        moves: tally.moves,
-        removed: tally.removed,
-        error: None,
+    let outcome = pass.run(began).await;
+    let record = match &outcome {
+        Ok(report) => report.record.clone(),
+        Err(error) => {
+            let done = progress.read();
+            let error = Some(error.to_string());
+            let accounts = Accounts::default();
+            let (ended, bytes) = (Utc::now(), done.bytes);
+            let (flag_changes, moves, removed) = (0, 0, 0);
+            PassRecord { kind, began, ended, accounts, bytes, flag_changes, moves, removed, error }
+        }
     };
-    Ok(Report { record, quiet, notes })
+    if let Err(error) = ledger.commit(vec![Change::AddPass(record)]).await {
+        tracing::warn!(%error, "the pass could not be added to the history");
+    }
+    outcome
 }
 
 /// What the next pass would do, in numbers. Writes nowhere, not even to the ledger.
@@ -98,6 +82,40 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    async fn run(&self, began: chrono::DateTime<Utc>) -> Result<Report, Error> {
+        let (stop, progress) = (self.stop, self.progress);
+        let lane = stop.run_until_cancelled(Lane::open(self.context, self.mailbox)).await;
+        let mut lane = lane.ok_or(Error::Stopped)??;
+        progress.enter(Stage::Surveying);
+        // Nothing is written to either server while surveying: it may be dropped anywhere.
+        let surveyed = stop.run_until_cancelled(self.survey(&mut lane)).await;
+        let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
+        let quiet = survey.plan.is_quiet() && overview.intents.is_empty();
+        let (mut accounts, mut notes) = (accounts(&survey.plan), survey.plan.notes.clone());
+        progress.enter(Stage::Transferring);
+        let (tally, more_notes) = self.carry_out(lane, survey, overview).await?;
+        progress.enter(Stage::Finishing);
+        notes.extend(more_notes);
+
+        accounts += tally.accounts;
+        if !accounts.close() {
+            let (seen, accounted) = (accounts.seen, accounts.accounted());
+            return Err(Error::Accounts { seen, accounted });
+        }
+        let record = PassRecord {
+            kind: self.kind,
+            began,
+            ended: Utc::now(),
+            accounts,
+            bytes: tally.bytes,
+            flag_changes: tally.flag_changes,
+            moves: tally.moves,
+            removed: tally.removed,
+            error: None,
+        };
+        Ok(Report { record, quiet, notes })
+    }
+
     /// Settles what an earlier pass left, then looks and plans.
     async fn survey(&self, lane: &mut Lane) -> Result<(Survey, Overview), Error> {
         let ledger = self.ledger;
