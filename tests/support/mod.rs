@@ -9,12 +9,14 @@
 
 pub mod compare;
 pub mod dovecot;
+pub mod drover;
 pub mod imap;
 pub mod mail;
 pub mod tls;
 mod utf7;
 pub mod world;
 
+pub use self::drover::{Drover, definition};
 pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;

@@ -1,0 +1,215 @@
+//! The `drover` program as its users run it: a directory with configuration, definitions and
+//! secrets, the daemon as a child process, and its commands.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::Dovecot;
+
+/// Whatever is waited for should be there long before.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One installation of drover. The daemon is killed when this is dropped.
+pub struct Drover {
+    dir: TempDir,
+    daemon: Option<Child>,
+}
+
+impl Drover {
+    /// With an empty directory of definitions and the secret `pw` in `secrets/pw`.
+    pub fn new() -> Self {
+        let dir = TempDir::new().expect("make a temporary directory");
+        let this = Self { dir, daemon: None };
+        std::fs::create_dir(this.path("definitions")).expect("make a directory");
+        std::fs::create_dir(this.path("secrets")).expect("make a directory");
+        this.write("secrets/pw", "pw\n");
+        this.write(
+            "config.toml",
+            "definitions = \"definitions\"\nstate = \"state\"\nsocket = \"drover.sock\"\n",
+        );
+        this
+    }
+
+    /// A path below the installation.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Writes a file.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.path(name), text).unwrap_or_else(|e| panic!("write {name}: {e}"));
+    }
+
+    /// Writes `definitions/NAME.toml`.
+    pub fn define(&self, name: &str, text: &str) {
+        self.write(&format!("definitions/{name}.toml"), text);
+    }
+
+    /// A command of this installation, not started yet.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
+        command.current_dir(self.dir.path()).arg("--config").arg(self.path("config.toml"));
+        command.args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG").env("NO_COLOR", "1");
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("run drover")
+    }
+
+    /// Runs a command that must exit with `code`, and returns what it printed.
+    #[track_caller]
+    pub fn expect(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(
+            output.status.code(),
+            Some(code),
+            "drover {}: {}{}\n{}",
+            arguments.join(" "),
+            text(&output.stdout),
+            text(&output.stderr),
+            self.log()
+        );
+        text(&output.stdout)
+    }
+
+    /// Starts the daemon and waits until it answers.
+    pub fn start(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// The same with more in its environment.
+    pub fn start_with(&mut self, environment: &[(&str, &Path)]) {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("log"));
+        let mut command = self.command(&["run"]);
+        command.envs(environment.iter().copied()).stdout(Stdio::null());
+        command.stderr(log.expect("open the log"));
+        self.daemon = Some(command.spawn().expect("start drover"));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.run(&["status", "-o", "json"]).status.success()
+            || !self.path("drover.sock").exists()
+        {
+            let died = self.daemon.as_mut().is_some_and(|d| !matches!(d.try_wait(), Ok(None)));
+            assert!(!died, "drover died:\n{}", self.log());
+            assert!(Instant::now() < deadline, "drover does not answer:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends a signal to the daemon.
+    pub fn signal(&self, name: &str) {
+        let pid = self.daemon.as_ref().expect("the daemon runs").id().to_string();
+        let status = Command::new("sh").args(["-c", &format!("kill -s {name} {pid}")]).status();
+        assert!(status.is_ok_and(|s| s.success()), "cannot signal drover");
+    }
+
+    /// Waits until the daemon is gone and returns its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        let mut daemon = self.daemon.take().expect("the daemon runs");
+        daemon.wait().expect("wait for drover").code()
+    }
+
+    /// Stops the daemon in good order and returns how long that took.
+    pub fn stop(&mut self) -> Duration {
+        let began = Instant::now();
+        self.signal("TERM");
+        assert_eq!(self.wait(), Some(0), "{}", self.log());
+        began.elapsed()
+    }
+
+    /// Kills the daemon as the kernel would.
+    pub fn kill(&mut self) {
+        if let Some(mut daemon) = self.daemon.take() {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+
+    /// What the daemon wrote.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// `drover status -o json`.
+    pub fn status(&self) -> Value {
+        let output = self.run(&["status", "-o", "json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|e| {
+            panic!("status is no JSON: {e}\n{}", String::from_utf8_lossy(&output.stderr))
+        })
+    }
+
+    /// The status of one migration.
+    pub fn migration(&self, name: &str) -> Value {
+        let status = self.status();
+        let all = status["migrations"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|m| m["name"] == name).unwrap_or(Value::Null)
+    }
+
+    /// The status of the first mailbox of a migration.
+    pub fn mailbox(&self, migration: &str) -> Value {
+        let status = self.status();
+        let all = status["mailboxes"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|m| m["migration"] == migration).unwrap_or(Value::Null)
+    }
+
+    /// Waits until something holds and returns how long that took.
+    #[track_caller]
+    pub fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) -> Duration {
+        let began = Instant::now();
+        while !holds(self) {
+            assert!(
+                began.elapsed() < PATIENCE,
+                "never seen: {what}\n{:#}\n{}",
+                self.status(),
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        began.elapsed()
+    }
+
+    /// Waits until the mailbox of a migration is in a phase.
+    #[track_caller]
+    pub fn until_phase(&self, migration: &str, phase: &str) -> Duration {
+        let what = format!("{migration} {phase}");
+        self.until(&what, |d| d.mailbox(migration)["phase"] == phase)
+    }
+}
+
+impl Drop for Drover {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            eprintln!("the end of drover's log:\n{}", tail(&self.log()));
+        }
+    }
+}
+
+fn tail(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// A definition that moves `user` of one server to `user` of the other. `more` is put between
+/// the endpoints and the mailboxes.
+pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &str) -> String {
+    let endpoint = |name: &str, server: &Dovecot| {
+        format!(
+            "[{name}]\nhost = \"{}\"\nport = {}\ntls = \"none\"\n\
+             auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n",
+            server.host(),
+            server.port()
+        )
+    };
+    format!(
+        "{}{}{more}\n[[mailboxes]]\nsource = \"{user}\"\ndestination = \"{user}\"\n",
+        endpoint("source", source),
+        endpoint("destination", destination)
+    )
+}
