@@ -15,7 +15,9 @@
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
+pub mod controller;
 pub mod definition;
 pub mod flow;
 pub mod ledger;
@@ -23,3 +25,4 @@ pub mod model;
 pub mod platform;
 pub mod preset;
 pub mod sync;
+pub mod telemetry;
