@@ -109,9 +109,7 @@ pub fn next(
         }
     };
     let at = due.map(|due| due.max(now).max(pace.not_before.unwrap_or(now)));
-    // The operator named the hour of the cutover: it is stronger than the windows, and so is the
-    // rest of the seed that a late cutover finds undone.
-    let windows_hold = state.cut_over.is_some() || !is_cutover_due(migration, now);
+    let windows_hold = windows_hold(state, migration, now);
     let at = if windows_hold { at.and_then(|at| next_window(&migration.sync, at)) } else { at };
     // … but a window that opens only after the cutover must not hold the cutover up.
     let at = match (&migration.cutover, state.cut_over) {
@@ -159,6 +157,12 @@ pub fn after_success(
 pub fn tail_ends(state: &MailboxState, migration: &Migration) -> Option<DateTime<Utc>> {
     let tail = TimeDelta::from_std(migration.cutover.as_ref()?.tail).ok()?;
     state.cut_over?.checked_add_signed(tail)
+}
+
+/// Do the windows hold now? The operator named the hour of the cutover: it is stronger, and so is
+/// the rest of the seed that a late cutover finds undone.
+pub fn windows_hold(state: &MailboxState, migration: &Migration, now: DateTime<Utc>) -> bool {
+    state.cut_over.is_some() || !is_cutover_due(migration, now)
 }
 
 fn is_cutover_due(migration: &Migration, now: DateTime<Utc>) -> bool {

@@ -49,6 +49,11 @@ impl Turns {
         mailbox
     }
 
+    /// Mailboxes that wait.
+    pub fn len(&self) -> usize {
+        self.lines.values().map(VecDeque::len).sum()
+    }
+
     fn line(&mut self, migration: &MigrationName) -> &mut VecDeque<MailboxKey> {
         if !self.lines.contains_key(migration) {
             self.circle.push_back(migration.clone());
