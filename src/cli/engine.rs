@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -12,6 +14,7 @@ use tracing::{info, warn};
 use super::exit::{self, Failure};
 use super::work::{self, Work};
 use crate::config::Config;
+use crate::control::{Handlers, Server};
 use crate::controller::catalog::{self, Catalog, Problem};
 use crate::controller::watch::{self, WatchHandle};
 use crate::controller::{Book, Controller, Handle, Memory, PassRunner, Settings};
@@ -29,10 +32,8 @@ const KNOWN: &str = "known-migrations";
 
 /// Everything at work.
 pub(super) struct Engine {
-    /// The controller.
-    pub(super) handle: Handle,
-    /// Answers what is no pass.
-    pub(super) work: Work,
+    /// Answers whatever a command can ask.
+    pub(super) server: Server,
     ledger: Ledger,
     shutdown: CancellationToken,
     controller: JoinHandle<()>,
@@ -41,13 +42,15 @@ pub(super) struct Engine {
 impl Engine {
     /// The daemon's: passes run when they are due, definitions are watched.
     pub(super) async fn daemon(config: &Config) -> anyhow::Result<(Self, WatchHandle)> {
-        let (engine, mut catalog) = Self::start(config, false).await?;
-        let known = known(&engine.ledger).await.map_err(anyhow::Error::msg)?;
-        catalog.remember(known);
-        let handle = engine.handle.clone();
+        let (mut engine, catalog) = Self::start(config, false).await?;
+        let handle = engine.server.handle.clone();
         let watch = watch::watch(catalog, move |snapshot, reload| handle.declare(snapshot, reload));
         match watch {
-            Ok(watch) => Ok((engine, watch)),
+            Ok(watch) => {
+                let reload = watch.clone();
+                engine.server.handlers.reload = Arc::new(move || reload.reload());
+                Ok((engine, watch))
+            }
             Err(error) => {
                 engine.stop().await;
                 Err(error.into())
@@ -60,13 +63,13 @@ impl Engine {
         let (engine, mut catalog) = Self::start(config, true).await?;
         let looked = tokio::task::spawn_blocking(move || catalog.look(false)).await;
         match looked {
-            Ok(look) => engine.handle.declare_now(look.snapshot, false).await,
+            Ok(look) => engine.server.handle.declare_now(look.snapshot, false).await,
             Err(error) => {
                 engine.stop().await;
                 return Err(error.into());
             }
         };
-        engine.handle.settled().await.map_err(anyhow::Error::msg)?;
+        engine.server.handle.settled().await.map_err(anyhow::Error::msg)?;
         Ok(engine)
     }
 
@@ -95,12 +98,16 @@ impl Engine {
         let mut settings =
             Settings::new(config.limits.mailboxes, runner, book(&ledger), MailboxKey::of);
         settings.on_demand = on_demand;
+        settings.strike = !on_demand;
         let (controller, handle) = Controller::new(settings);
         let shutdown = CancellationToken::new();
         let controller = tokio::spawn(controller.run(shutdown.clone()));
-        let catalog =
+        let mut catalog =
             Catalog::new(config.definitions.clone(), Box::new(load), Box::new(conflicts));
-        Ok((Self { handle, work, ledger, shutdown, controller }, catalog))
+        catalog.remember(known(&ledger).await.unwrap_or_default());
+        let handlers = handlers(work, &handle);
+        let server = Server { handle, handlers };
+        Ok((Self { server, ledger, shutdown, controller }, catalog))
     }
 
     /// Stops passes in good order, keeps everything and lets other processes at the ledger.
@@ -113,6 +120,46 @@ impl Engine {
             warn!("the ledger did not close: {error}");
         }
     }
+}
+
+/// What the controller does not answer itself.
+fn handlers(work: Work, handle: &Handle) -> Handlers {
+    let (planning, plans) = (work.clone(), handle.clone());
+    let (comparing, comparisons) = (work.clone(), handle.clone());
+    let failures = handle.clone();
+    Handlers {
+        plan: Arc::new(move |names, done| {
+            let (work, handle) = (planning.clone(), plans.clone());
+            Box::pin(async move {
+                let mailboxes = handle.select(names).await.map_err(plainly)?;
+                answer(&work.plan(mailboxes, &done).await)
+            })
+        }),
+        verify: Arc::new(move |names, done| {
+            let (work, handle) = (comparing.clone(), comparisons.clone());
+            Box::pin(async move {
+                let mailboxes = handle.select(names).await.map_err(plainly)?;
+                answer(&work.verify(mailboxes, &handle, &done).await)
+            })
+        }),
+        failed: Arc::new(move |(name, retry), _| {
+            let (work, handle) = (work.clone(), failures.clone());
+            Box::pin(async move {
+                let mailboxes = handle.select(vec![name]).await.map_err(plainly)?;
+                let failed = work.failed(&mailboxes, retry).await;
+                answer(&failed.map_err(|error| (error.to_string(), error.remedy().to_owned()))?)
+            })
+        }),
+        reload: Arc::new(|| {}),
+    }
+}
+
+fn plainly(message: String) -> (String, String) {
+    (message, String::new())
+}
+
+fn answer(value: &impl Serialize) -> Result<Value, (String, String)> {
+    serde_json::to_value(value).map_err(|error| plainly(error.to_string()))
 }
 
 fn locked_or_not(error: ledger::Error) -> anyhow::Error {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::sync::Semaphore;
-use tokio::sync::mpsc::UnboundedSender;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
+use crate::control::ProgressSender;
 use crate::controller::{Failed, Handle, PassJob, Selected, phase};
 use crate::ledger::{self, Change, MailboxKey, MailboxLedger, PassRecord, Verdict};
 use crate::model::{Accounts, PassKind};
@@ -90,29 +91,30 @@ impl Work {
         Self { context, room: Arc::new(Semaphore::new(at_once.max(1))) }
     }
 
-    /// Plans, each sent when it is known.
-    pub async fn plan(&self, mailboxes: Vec<Selected>, out: UnboundedSender<MailboxPlan>) {
+    /// What the next pass over each would do.
+    pub async fn plan(&self, mailboxes: Vec<Selected>, done: &ProgressSender) -> Vec<MailboxPlan> {
         let plan = |work: Self, selected: Selected| async move {
             let (kind, plan) = work.plan_one(&selected).await;
             let (plan, error) = split(plan);
             MailboxPlan { mailbox: name(&selected), kind, plan, error }
         };
-        self.each(mailboxes, out, plan).await;
+        self.each(mailboxes, done, plan).await
     }
 
-    /// Comparisons, each sent when it is known, and told to the controller.
+    /// Compares both sides of each, and tells the controller.
     pub async fn verify(
         &self,
         mailboxes: Vec<Selected>,
-        ignore_flags: bool,
         handle: &Handle,
-        out: UnboundedSender<Verified>,
-    ) {
+        done: &ProgressSender,
+    ) -> Vec<Verified> {
         let verify = |work: Self, selected: Selected| {
             let handle = handle.clone();
             async move {
                 let began = Utc::now();
-                let found = work.verify_one(&selected, ignore_flags).await;
+                let progress = Progress::default();
+                let found =
+                    sync::verify::verify(&work.context, &selected.mailbox, &progress).await;
                 if let Ok(comparison) = &found {
                     handle.verified(selected.key.clone(), began, comparison.total()).await;
                 }
@@ -121,7 +123,7 @@ impl Work {
                 Verified { mailbox: name(&selected), equal, comparison, error }
             }
         };
-        self.each(mailboxes, out, verify).await;
+        self.each(mailboxes, done, verify).await
     }
 
     /// Messages that were not brought over. With `retry` the next pass tries all of them again.
@@ -162,23 +164,6 @@ impl Work {
         (kind, plan)
     }
 
-    async fn verify_one(
-        &self,
-        selected: &Selected,
-        ignore_flags: bool,
-    ) -> Result<Comparison, sync::Error> {
-        let progress = Progress::default();
-        let mut found =
-            sync::verify::verify(&self.context, &selected.mailbox, &progress).await?;
-        if ignore_flags {
-            for folder in &mut found.folders {
-                folder.flags_differ = 0;
-                folder.differences.retain(|difference| difference.kind != "flags");
-            }
-        }
-        Ok(found)
-    }
-
     async fn retry(&self, mailbox: &MailboxKey) -> Result<(), ledger::Error> {
         let lease = lease(&self.context, mailbox, Some(PATIENCE)).await?;
         let failures = self.context.ledger.failures(mailbox).await?;
@@ -192,30 +177,36 @@ impl Work {
         lease.commit(again.collect()).await
     }
 
+    /// Asks of each, some at once; tells how many are done. In the order of the mailboxes.
     async fn each<T, F>(
         &self,
         mailboxes: Vec<Selected>,
-        out: UnboundedSender<T>,
+        done: &ProgressSender,
         one: impl Fn(Self, Selected) -> F,
-    ) where
+    ) -> Vec<T>
+    where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let mut looking = JoinSet::new();
-        for selected in mailboxes {
-            let (room, out) = (Arc::clone(&self.room), out.clone());
-            let looked = one(self.clone(), selected);
-            looking.spawn(async move {
-                // Never closed; and nobody looks for somebody who has gone.
+        let total = mailboxes.len();
+        // Dropped when whoever asked has gone, and all tasks with it.
+        let mut asking = JoinSet::new();
+        for (n, selected) in mailboxes.into_iter().enumerate() {
+            let room = Arc::clone(&self.room);
+            let answer = one(self.clone(), selected);
+            asking.spawn(async move {
                 let _room = room.acquire_owned().await;
-                tokio::select! {
-                    () = out.closed() => {}
-                    answer = looked => drop(out.send(answer)),
-                }
+                (n, answer.await)
             });
         }
-        drop(out);
-        while looking.join_next().await.is_some() {}
+        let mut answers = Vec::with_capacity(total);
+        while let Some(answer) = asking.join_next().await {
+            answers.extend(answer.ok());
+            // A slow reader misses some.
+            let _ = done.try_send(json!({ "done": answers.len(), "total": total }));
+        }
+        answers.sort_by_key(|(n, _)| *n);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 }
 
