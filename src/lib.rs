@@ -13,10 +13,14 @@
 //! 3. [`auth`], [`flow`], [`ledger`]: secrets, bounds, the durable record.
 //! 4. [`platform`]: the mail systems, behind `Source` and `Destination`.
 //! 5. [`sync`]: one pass: survey → plan → transfer.
+//! 6. [`controller`]: which passes run, and when.
+//! 7. [`control`]: the socket by which the command line talks to the daemon.
+//! 8. [`telemetry`] and [`cli`]: the faces. They parse, call and print.
 
 pub mod auth;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod controller;
 pub mod definition;
 pub mod flow;

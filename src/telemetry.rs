@@ -137,8 +137,9 @@ mod tests {
 
     #[test]
     fn journald_gets_syslog_priorities() {
-        assert_eq!([Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG].map(priority), [
-            3, 4, 6, 7
-        ]);
+        assert_eq!(
+            [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG].map(priority),
+            [3, 4, 6, 7]
+        );
     }
 }

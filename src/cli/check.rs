@@ -143,10 +143,8 @@ fn between(files: &[PathBuf], good: &[(PathBuf, Migration)]) -> Vec<Diagnostic> 
         }
     }
     let migrations: Vec<&Migration> = good.iter().map(|(_, migration)| migration).collect();
-    let named: HashMap<String, &PathBuf> = good
-        .iter()
-        .map(|(file, migration)| (format!("{}.toml", migration.name.0), file))
-        .collect();
+    let named: HashMap<String, &PathBuf> =
+        good.iter().map(|(file, migration)| (format!("{}.toml", migration.name.0), file)).collect();
     diagnostics.extend(definition::conflicts(&migrations).into_iter().map(|mut conflict| {
         if let Some(file) = named.get(&conflict.file) {
             conflict.file = file.display().to_string();

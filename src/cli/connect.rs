@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use super::human::{counted, tame};
 use super::output::{self, Format};
 use crate::definition::{Account, Login, Mailbox, Migration};
-use crate::platform::{self, Account as _, Error, FolderStatus, Naming, Options};
+use crate::platform::{self, Error, FolderStatus, Naming, Options};
 use crate::sync::naming::Namer;
 
 /// Mailboxes tried at once: each takes one connection to either side.
@@ -132,9 +132,7 @@ async fn look_at_source(account: &Account) -> platform::Result<Vec<FolderStatus>
     Ok(folders)
 }
 
-async fn look_at_destination(
-    account: &Account,
-) -> platform::Result<(Vec<FolderStatus>, Naming)> {
+async fn look_at_destination(account: &Account) -> platform::Result<(Vec<FolderStatus>, Naming)> {
     let mut destination = platform::destination(account, &Options::default()).await?;
     let folders = destination.folders().await?;
     let naming = destination.naming().clone();
@@ -206,7 +204,10 @@ impl Masters {
                 look.await.map_err(|error| refused(&error))
             }
             Master::Refused(before) => Err(Refused {
-                message: format!("not tried, because the master user was refused: {}", before.message),
+                message: format!(
+                    "not tried, because the master user was refused: {}",
+                    before.message
+                ),
                 ..before.clone()
             }),
             Master::Untried => {

@@ -18,8 +18,11 @@ use crate::controller::watch::WatchHandle;
 /// [`exit::LOCKED`] if another drover has the ledger.
 pub(super) async fn run(config: &Config) -> anyhow::Result<exit::Exit> {
     // Before anything is started, so that no signal is missed.
-    let (mut terminate, mut interrupt, mut hang_up) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?);
+    let (mut terminate, mut interrupt, mut hang_up) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
+    );
     let (engine, watch) = Engine::daemon(config).await?;
     // The ledger's lock is ours: whoever listens on the socket is not at this ledger.
     let socket = match Socket::bind(&config.socket).await {

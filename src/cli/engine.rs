@@ -135,11 +135,11 @@ fn handlers(work: Work, handle: &Handle) -> Handlers {
                 answer(&work.plan(mailboxes, &done).await)
             })
         }),
-        verify: Arc::new(move |names, done| {
+        verify: Arc::new(move |(names, ignore_flags), done| {
             let (work, handle) = (comparing.clone(), comparisons.clone());
             Box::pin(async move {
                 let mailboxes = handle.select(names).await.map_err(plainly)?;
-                answer(&work.verify(mailboxes, &handle, &done).await)
+                answer(&work.verify(mailboxes, ignore_flags, &handle, &done).await)
             })
         }),
         failed: Arc::new(move |(name, retry), _| {

@@ -91,7 +91,10 @@ pub(super) fn moment(at: DateTime<Utc>) -> String {
 /// What comes from elsewhere (folder names, servers' words), without what would move a cursor or
 /// change the colours of a terminal.
 pub(super) fn tame(text: &str) -> String {
-    let is_odd = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_odd = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
 }
 

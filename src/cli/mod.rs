@@ -29,6 +29,7 @@ mod plan;
 mod status;
 mod sync;
 mod verify;
+mod waiting;
 mod work;
 
 use backend::Backend;
@@ -185,11 +186,7 @@ impl Cli {
     }
 }
 
-async fn ask(
-    backend: &Backend,
-    command: Command,
-    format: Format,
-) -> anyhow::Result<exit::Exit> {
+async fn ask(backend: &Backend, command: Command, format: Format) -> anyhow::Result<exit::Exit> {
     match command {
         Command::Plan { names } => plan::plan(backend, names, format).await,
         Command::Sync { names } => sync::sync(backend, names, format).await,

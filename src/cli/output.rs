@@ -10,7 +10,7 @@ const WIDTH: u16 = 100;
 
 /// The form of results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-pub enum Format {
+pub(super) enum Format {
     /// For people.
     #[default]
     Table,

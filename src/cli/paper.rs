@@ -9,7 +9,7 @@ use crate::{config, definition};
 
 /// What `drover schema` can describe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Schema {
+pub(super) enum Schema {
     /// A definition file.
     Definition,
     /// The daemon's configuration.
@@ -38,10 +38,10 @@ pub(super) fn schema(of: Schema) -> std::io::Result<()> {
         Schema::Config => output::print_json(&config::schema()),
         Schema::Status => output::print_json(&schema_for!(Status)),
         Schema::Check => output::print_json(&schema_for!(super::check::Checked)),
-        Schema::Plan => output::print_json(&schema_for!(Vec<crate::control::MailboxPlan>)),
+        Schema::Plan => output::print_json(&schema_for!(Vec<super::work::MailboxPlan>)),
         Schema::Sync => output::print_json(&schema_for!(Vec<super::sync::Synced>)),
-        Schema::Verify => output::print_json(&schema_for!(Vec<super::verify::Verified>)),
-        Schema::Failed => output::print_json(&schema_for!(Vec<super::failed::FailedMessage>)),
+        Schema::Verify => output::print_json(&schema_for!(Vec<super::work::Verified>)),
+        Schema::Failed => output::print_json(&schema_for!(Vec<super::work::FailedMessage>)),
     }
 }
 

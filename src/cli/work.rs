@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the next pass over a mailbox would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct MailboxPlan {
+pub(super) struct MailboxPlan {
     /// `migration/source account`.
     pub mailbox: String,
     /// Which kind of pass it would be.
@@ -43,7 +43,7 @@ pub struct MailboxPlan {
 
 /// What a comparison of both sides of a mailbox found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Verified {
+pub(super) struct Verified {
     /// `migration/source account`.
     pub mailbox: String,
     /// True if nothing differs.
@@ -56,7 +56,7 @@ pub struct Verified {
 
 /// A message that could not be brought over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FailedMessage {
+pub(super) struct FailedMessage {
     /// `migration/source account`.
     pub mailbox: String,
     /// The source folder.
@@ -79,7 +79,7 @@ pub struct FailedMessage {
 
 /// Answers questions. Clones are one.
 #[derive(Clone)]
-pub struct Work {
+pub(super) struct Work {
     context: Context,
     /// Bounds mailboxes that are looked at at once.
     room: Arc<Semaphore>,
@@ -87,12 +87,16 @@ pub struct Work {
 
 impl Work {
     /// Looks at `at_once` mailboxes at a time.
-    pub fn new(context: Context, at_once: usize) -> Self {
+    pub(super) fn new(context: Context, at_once: usize) -> Self {
         Self { context, room: Arc::new(Semaphore::new(at_once.max(1))) }
     }
 
     /// What the next pass over each would do.
-    pub async fn plan(&self, mailboxes: Vec<Selected>, done: &ProgressSender) -> Vec<MailboxPlan> {
+    pub(super) async fn plan(
+        &self,
+        mailboxes: Vec<Selected>,
+        done: &ProgressSender,
+    ) -> Vec<MailboxPlan> {
         let plan = |work: Self, selected: Selected| async move {
             let (kind, plan) = work.plan_one(&selected).await;
             let (plan, error) = split(plan);
@@ -102,9 +106,10 @@ impl Work {
     }
 
     /// Compares both sides of each, and tells the controller.
-    pub async fn verify(
+    pub(super) async fn verify(
         &self,
         mailboxes: Vec<Selected>,
+        ignore_flags: bool,
         handle: &Handle,
         done: &ProgressSender,
     ) -> Vec<Verified> {
@@ -113,8 +118,11 @@ impl Work {
             async move {
                 let began = Utc::now();
                 let progress = Progress::default();
-                let found =
+                let mut found =
                     sync::verify::verify(&work.context, &selected.mailbox, &progress).await;
+                if let (true, Ok(comparison)) = (ignore_flags, &mut found) {
+                    forget_flags(comparison);
+                }
                 if let Ok(comparison) = &found {
                     handle.verified(selected.key.clone(), began, comparison.total()).await;
                 }
@@ -130,7 +138,7 @@ impl Work {
     ///
     /// # Errors
     /// The ledger's.
-    pub async fn failed(
+    pub(super) async fn failed(
         &self,
         mailboxes: &[Selected],
         retry: bool,
@@ -211,7 +219,7 @@ impl Work {
 }
 
 /// Runs a pass for the controller and writes it into the mailbox's history.
-pub async fn run_pass(context: Context, job: PassJob) -> Result<sync::Report, sync::Error> {
+pub(super) async fn run_pass(context: Context, job: PassJob) -> Result<sync::Report, sync::Error> {
     let began = Utc::now();
     let pass = loop {
         // Somebody may be looking at the mailbox just now; they do not look for long.
@@ -250,6 +258,13 @@ pub async fn run_pass(context: Context, job: PassJob) -> Result<sync::Report, sy
 /// As operators name a mailbox.
 pub(super) fn name(selected: &Selected) -> String {
     format!("{}/{}", selected.migration.name.0, selected.mailbox.source.user)
+}
+
+fn forget_flags(comparison: &mut Comparison) {
+    for folder in &mut comparison.folders {
+        folder.flags_differ = 0;
+        folder.differences.retain(|difference| difference.kind != "flags");
+    }
 }
 
 fn split<T>(result: Result<T, sync::Error>) -> (Option<T>, Option<Failed>) {

@@ -179,13 +179,13 @@ impl Controller {
     /// The queue says that a mailbox is due, or that it is time to look again whether it is.
     pub(super) fn due(&mut self, key: &MailboxKey) {
         let now = (self.settings.now)();
-        let Some(next) = self.next(key) else { return self.queue.release(key) };
+        let Some(next) = self.next(key, now) else { return self.queue.release(key) };
         let Some(entry) = self.herd.get_mut(key) else { return };
         entry.next = Some(next);
         if !entry.asked.is_empty() {
             entry.lined_up = true;
             self.turns.push_first(&entry.migration, key.clone());
-        } else if next.at.is_some_and(|at| at <= now) {
+        } else if !self.settings.on_demand && next.at.is_some_and(|at| at <= now) {
             entry.lined_up = true;
             self.turns.push(&entry.migration, key.clone());
         } else {
@@ -512,14 +512,15 @@ impl Controller {
 
     /// Computes when a mailbox is due and puts it there.
     fn reschedule(&mut self, key: &MailboxKey) {
-        let Some(next) = self.next(key) else { return };
         let now = (self.settings.now)();
+        let Some(next) = self.next(key, now) else { return };
         let Some(entry) = self.herd.get_mut(key) else { return };
         entry.next = Some(next);
         if entry.run.is_some() {
             return;
         }
-        let is_due = !entry.asked.is_empty() || next.at.is_some_and(|at| at <= now);
+        let by_itself = !self.settings.on_demand && next.at.is_some_and(|at| at <= now);
+        let is_due = !entry.asked.is_empty() || by_itself;
         if entry.lined_up {
             if is_due {
                 return;
@@ -538,16 +539,15 @@ impl Controller {
 
     fn sleep_until(&mut self, key: &MailboxKey, at: Option<DateTime<Utc>>) {
         let now = (self.settings.now)();
-        if let Some(at) = at {
+        if let Some(at) = at.filter(|_| !self.settings.on_demand) {
             let wait = (at - now).to_std().unwrap_or_default();
             self.queue.add(key.clone(), Instant::now() + wait);
         }
     }
 
-    fn next(&self, key: &MailboxKey) -> Option<phase::Next> {
+    fn next(&self, key: &MailboxKey, now: DateTime<Utc>) -> Option<phase::Next> {
         let entry = self.herd.get(key).filter(|entry| !entry.gone)?;
         let migration = &self.snapshot.migrations.get(&entry.migration)?.migration;
-        let now = (self.settings.now)();
         Some(phase::next(entry.state()?, migration, &key.0, entry.pace, now))
     }
 

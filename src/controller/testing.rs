@@ -6,6 +6,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use super::catalog::{Declared, Snapshot};
 use crate::definition::{
     Account, Carry, Endpoint, FolderRules, Generation, Login, Mailbox, MaxDelete, Migration,
     MigrationName, Schedule, SecretRef, Selection, SyncRules, Tls,
@@ -14,11 +15,11 @@ use crate::ledger::PassRecord;
 use crate::model::{Accounts, PassKind};
 use crate::sync::Report;
 
-pub(super) fn at(text: &str) -> DateTime<Utc> {
+pub(crate) fn at(text: &str) -> DateTime<Utc> {
     DateTime::parse_from_rfc3339(text).unwrap().to_utc()
 }
 
-pub(super) fn mailbox(user: &str) -> Arc<Mailbox> {
+pub(crate) fn mailbox(user: &str) -> Arc<Mailbox> {
     let account = |host: &str| Account {
         user: format!("{user}@{host}"),
         endpoint: Arc::new(Endpoint {
@@ -46,7 +47,7 @@ pub(super) fn mailbox(user: &str) -> Arc<Mailbox> {
     })
 }
 
-pub(super) fn migration(name: &str, users: &[&str]) -> Migration {
+pub(crate) fn migration(name: &str, users: &[&str]) -> Migration {
     Migration {
         name: MigrationName(name.into()),
         generation: Generation("g1".into()),
@@ -64,7 +65,7 @@ pub(super) fn migration(name: &str, users: &[&str]) -> Migration {
 }
 
 /// A pass that copied so many messages; quiet if none.
-pub(super) fn report(kind: PassKind, began: DateTime<Utc>, copied: u64) -> Report {
+pub(crate) fn report(kind: PassKind, began: DateTime<Utc>, copied: u64) -> Report {
     Report {
         record: PassRecord {
             kind,
@@ -84,5 +85,19 @@ pub(super) fn report(kind: PassKind, began: DateTime<Utc>, copied: u64) -> Repor
         },
         quiet: copied == 0,
         notes: vec![],
+    }
+}
+
+/// What a directory with these definitions says.
+pub(crate) fn snapshot_of(migrations: &[Migration]) -> Snapshot {
+    let declared = |migration: &Migration| Declared {
+        migration: Arc::new(migration.clone()),
+        file: format!("{}.toml", migration.name.0).into(),
+        warnings: vec![],
+    };
+    Snapshot {
+        migrations: migrations.iter().map(|m| (m.name.clone(), declared(m))).collect(),
+        known: migrations.iter().map(|m| m.name.clone()).collect(),
+        ..Snapshot::default()
     }
 }

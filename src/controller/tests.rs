@@ -6,9 +6,8 @@ use std::sync::Mutex;
 use chrono::TimeDelta;
 use tokio::task::JoinHandle;
 
-use super::catalog::{Declared, Snapshot};
 use super::status::{Status, Summary};
-use super::testing::{at, mailbox, migration, report};
+use super::testing::{at, mailbox, migration, report, snapshot_of as snapshot};
 use super::*;
 use crate::definition::{Cutover, Generation, Login, Migration, SecretRef, Window};
 use crate::ledger::MailboxState;
@@ -175,19 +174,6 @@ fn book(ring: &Arc<Mutex<Ring>>) -> Book {
             keep_known.lock().unwrap().known = names;
             Box::pin(async { Ok(()) })
         }),
-    }
-}
-
-fn snapshot(migrations: &[Migration]) -> Snapshot {
-    let declared = |migration: &Migration| Declared {
-        migration: Arc::new(migration.clone()),
-        file: format!("{}.toml", migration.name.0).into(),
-        warnings: vec![],
-    };
-    Snapshot {
-        migrations: migrations.iter().map(|m| (m.name.clone(), declared(m))).collect(),
-        known: migrations.iter().map(|m| m.name.clone()).collect(),
-        ..Snapshot::default()
     }
 }
 

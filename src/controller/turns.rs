@@ -7,24 +7,24 @@ use crate::ledger::MailboxKey;
 
 /// Mailboxes that are due and wait for room.
 #[derive(Debug, Default)]
-pub struct Turns {
+pub(super) struct Turns {
     circle: VecDeque<MigrationName>,
     lines: HashMap<MigrationName, VecDeque<MailboxKey>>,
 }
 
 impl Turns {
     /// Lines up at the end.
-    pub fn push(&mut self, migration: &MigrationName, mailbox: MailboxKey) {
+    pub(super) fn push(&mut self, migration: &MigrationName, mailbox: MailboxKey) {
         self.line(migration).push_back(mailbox);
     }
 
     /// Lines up at the front: an operator waits for it.
-    pub fn push_first(&mut self, migration: &MigrationName, mailbox: MailboxKey) {
+    pub(super) fn push_first(&mut self, migration: &MigrationName, mailbox: MailboxKey) {
         self.line(migration).push_front(mailbox);
     }
 
     /// Leaves the line.
-    pub fn remove(&mut self, migration: &MigrationName, mailbox: &MailboxKey) {
+    pub(super) fn remove(&mut self, migration: &MigrationName, mailbox: &MailboxKey) {
         if let Some(line) = self.lines.get_mut(migration) {
             line.retain(|waiting| waiting != mailbox);
             if line.is_empty() {
@@ -36,7 +36,7 @@ impl Turns {
 
     /// The next mailbox of the next migration that `has_room`; that migration goes to the end of
     /// the circle, so that one with six hundred mailboxes does not starve one with two.
-    pub fn next(&mut self, has_room: impl Fn(&MigrationName) -> bool) -> Option<MailboxKey> {
+    pub(super) fn next(&mut self, has_room: impl Fn(&MigrationName) -> bool) -> Option<MailboxKey> {
         let at = self.circle.iter().position(has_room)?;
         let migration = self.circle.remove(at)?;
         let line = self.lines.get_mut(&migration)?;
@@ -50,7 +50,7 @@ impl Turns {
     }
 
     /// Mailboxes that wait.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.lines.values().map(VecDeque::len).sum()
     }
 

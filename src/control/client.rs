@@ -1,0 +1,78 @@
+//! The command line's end of the control socket.
+
+use std::path::Path;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+
+use super::protocol::{Reply, Request};
+
+/// A daemon that answers.
+#[derive(Debug)]
+pub struct Client {
+    stream: BufReader<UnixStream>,
+}
+
+/// Why a request was not answered.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The daemon says so.
+    #[error("{message}")]
+    Refused {
+        /// What happened.
+        message: String,
+        /// What to do about it; may be empty.
+        remedy: String,
+    },
+    /// It went away, or does not speak this version's language.
+    #[error("the daemon did not answer: {0}; see its log")]
+    Broken(String),
+}
+
+impl Client {
+    /// Connects; `None` if no daemon answers there: there is no socket, or nobody behind it. A
+    /// socket that may not be used is an error, for a daemon is there.
+    pub async fn connect(path: &Path) -> std::io::Result<Option<Self>> {
+        use std::io::ErrorKind::{ConnectionRefused, NotADirectory, NotFound};
+        match UnixStream::connect(path).await {
+            Ok(stream) => Ok(Some(Self { stream: BufReader::new(stream) })),
+            Err(error) if matches!(error.kind(), NotFound | NotADirectory | ConnectionRefused) => {
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a request and waits for its result; `progress` sees what comes before.
+    pub async fn ask(
+        mut self,
+        request: &Request,
+        mut progress: impl FnMut(Value),
+    ) -> Result<Value, ClientError> {
+        let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
+        let mut line = serde_json::to_vec(request).map_err(|error| broken(&error))?;
+        line.push(b'\n');
+        // A daemon that refuses early may have closed already; what it said is still there.
+        let sent = self.stream.get_mut().write_all(&line).await;
+        let mut line = String::new();
+        loop {
+            line.clear();
+            match self.stream.read_line(&mut line).await {
+                Ok(0) => {
+                    let cause = sent.err().map_or("it hung up".into(), |error| error.to_string());
+                    return Err(ClientError::Broken(cause));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(broken(&error)),
+            }
+            match serde_json::from_str(&line).map_err(|error| broken(&error))? {
+                Reply::Progress { data } => progress(data),
+                Reply::Result { data } => return Ok(data),
+                Reply::Error { message, remedy } => {
+                    return Err(ClientError::Refused { message, remedy });
+                }
+            }
+        }
+    }
+}
