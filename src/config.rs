@@ -2,6 +2,7 @@
 //! every key with its default.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -20,6 +21,9 @@ const MAILBOXES: usize = 8;
 
 /// Message bytes in flight.
 const MEMORY: u64 = 256 << 20;
+
+/// How long a write whose answer was lost may still land. Large mail systems take seconds.
+const SETTLE: Duration = Duration::from_secs(10);
 
 /// Less than this would make every message wait for the one before it.
 const LEAST_MEMORY: u64 = 1 << 20;
@@ -48,6 +52,8 @@ pub struct Limits {
     pub memory: u64,
     /// Connections to one server at once.
     pub connections_per_server: usize,
+    /// How long a write whose answer was lost may still land.
+    pub settle: Duration,
 }
 
 /// How drover logs, on standard error.
@@ -81,6 +87,7 @@ impl Default for Config {
                 mailboxes: MAILBOXES,
                 memory: MEMORY,
                 connections_per_server: CONNECTIONS_PER_SERVER,
+                settle: SETTLE,
             },
             log: Log { format: LogFormat::Pretty, level: "info".into() },
         }
@@ -125,6 +132,12 @@ const LIMITS: &[Key] = &[
     key("mailboxes", COUNT, "8", "Passes at once."),
     key("memory", Kind::Size, "\"256MiB\"", "Budget for message bytes in flight."),
     key("connections_per_server", COUNT, "32", "Connections to one server at once."),
+    key(
+        "settle",
+        Kind::Duration,
+        "\"10s\"",
+        "How long a write whose answer was lost may still land.",
+    ),
 ];
 
 const LOG: &[Key] = &[
@@ -200,6 +213,8 @@ fn read(document: &Document, base: &Path) -> Result<Config, Vec<Diagnostic>> {
             count("connections_per_server", &mut defaults.connections_per_server);
             let memory = limits.parsed("memory", memory);
             defaults.memory = memory.map_or(defaults.memory, |memory| memory.value);
+            let settle = limits.parsed("settle", values::duration);
+            defaults.settle = settle.map_or(defaults.settle, |settle| settle.value);
         }
         if let Some(mut log) = top.section("log") {
             let formats = [LogFormat::Pretty, LogFormat::Json, LogFormat::Journald];

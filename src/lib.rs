@@ -15,13 +15,13 @@
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 //! 6. [`controller`]: which passes run, and when.
 //! 7. [`control`]: the socket by which the command line talks to the daemon.
-//! 8. [`daemon`]: all of it put together, with signals.
+//! 8. [`telemetry`] and [`cli`]: the faces. They parse, call and print.
 
 pub mod auth;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod controller;
-pub mod daemon;
 pub mod definition;
 pub mod flow;
 pub mod ledger;
@@ -29,3 +29,4 @@ pub mod model;
 pub mod platform;
 pub mod preset;
 pub mod sync;
+pub mod telemetry;

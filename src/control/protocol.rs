@@ -44,6 +44,9 @@ pub enum Request {
         /// Of these.
         #[serde(default)]
         names: Vec<String>,
+        /// Flags may differ.
+        #[serde(default)]
+        ignore_flags: bool,
     },
     /// Reads the definitions now, accepts removals, and tries blocked mailboxes again.
     Reload,

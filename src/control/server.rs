@@ -41,8 +41,8 @@ pub struct Handlers {
     pub plan: Handler<Vec<String>>,
     /// `failed`, of this name, and whether to retry.
     pub failed: Handler<(String, bool)>,
-    /// `verify`, of these names.
-    pub verify: Handler<Vec<String>>,
+    /// `verify`, of these names, and whether flags may differ.
+    pub verify: Handler<(Vec<String>, bool)>,
 }
 
 /// Why the socket cannot be listened on.
@@ -184,7 +184,8 @@ impl Server {
         send(&mut writer, &last).await
     }
 
-    async fn answer(&self, request: Request, progress: ProgressSender) -> Reply {
+    /// Answers one request. The socket does it through this; a command without a daemon, too.
+    pub async fn answer(&self, request: Request, progress: ProgressSender) -> Reply {
         let result = match request {
             Request::Ping => Ok(json!({ "version": env!("CARGO_PKG_VERSION") })),
             Request::Status { name } => self
@@ -200,7 +201,9 @@ impl Server {
             Request::Failed { name, retry } => {
                 (self.handlers.failed)((name, retry), progress).await
             }
-            Request::Verify { names } => (self.handlers.verify)(names, progress).await,
+            Request::Verify { names, ignore_flags } => {
+                (self.handlers.verify)((names, ignore_flags), progress).await
+            }
             Request::Reload => {
                 (self.reload)();
                 Ok(Value::Null)

@@ -25,6 +25,8 @@ pub enum Ask {
     Sync(Vec<String>, mpsc::UnboundedSender<Update>, oneshot::Sender<Result<usize, String>>),
     /// What `drover verify` found: the number of differences.
     Verified(MailboxKey, DateTime<Utc>, u64),
+    /// Tell when the ledger has told of every mailbox what it knows.
+    Settled(oneshot::Sender<()>),
 }
 
 /// A mailbox that a name selected.
@@ -44,6 +46,9 @@ pub struct Selected {
 pub struct Handle {
     events: mpsc::Sender<Event>,
 }
+
+/// Every refusal of a name begins so.
+pub const UNKNOWN: &str = "there is no migration or mailbox ";
 
 const GONE: &str = "the daemon is stopping";
 
@@ -89,6 +94,11 @@ impl Handle {
         let _ = self.events.send(Event::Ask(Ask::Verified(key, at, differences))).await;
     }
 
+    /// Waits until the ledger has told of every declared mailbox what it knows.
+    pub async fn settled(&self) -> Result<(), String> {
+        self.ask(Ask::Settled).await
+    }
+
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, String> {
         let (reply, answer) = oneshot::channel();
         self.events.send(Event::Ask(ask(reply))).await.map_err(|_| GONE)?;
@@ -118,6 +128,17 @@ impl Controller {
             }
             Ask::Verified(key, at, differences) => {
                 self.change_state(&key, |state| state.verified = Some((at, differences)));
+            }
+            Ask::Settled(reply) => self.settling.push(reply),
+        }
+    }
+
+    /// Tells those who wait for it that the ledger has told of every mailbox.
+    pub(super) fn tell_settled(&mut self) {
+        let is_settled = |entry: &Entry| entry.memory.is_some() || entry.trouble.is_some();
+        if !self.settling.is_empty() && self.herd.values().all(is_settled) {
+            for reply in self.settling.drain(..) {
+                let _ = reply.send(());
             }
         }
     }
@@ -177,8 +198,20 @@ impl Controller {
             .filter(|(likeness, _)| *likeness > 0.8)
             .max_by(|(a, _), (b, _)| a.total_cmp(b));
         match near {
-            Some((_, near)) => format!("there is no `{name}`; did you mean `{near}`?"),
-            None => format!("there is no migration or mailbox `{name}`"),
+            Some((_, near)) => format!("{UNKNOWN}`{name}`; did you mean `{near}`?"),
+            None => format!("{UNKNOWN}`{name}`; there are: {}", self.some_names()),
+        }
+    }
+
+    /// The migrations, unless they are too many to read.
+    fn some_names(&self) -> String {
+        const SHOWN: usize = 12;
+        let known = self.snapshot.known.iter().map(|known| &*known.0);
+        let names: Vec<&str> = known.take(SHOWN + 1).collect();
+        match names.len() {
+            0 => "none".into(),
+            n if n > SHOWN => format!("{} …", names[..SHOWN].join(", ")),
+            _ => names.join(", "),
         }
     }
 

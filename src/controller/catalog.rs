@@ -335,6 +335,12 @@ impl Catalog {
     }
 }
 
+/// The definition files of a directory, and the directories in it that cannot be read with why.
+pub fn definition_files(directory: &Path) -> (Vec<PathBuf>, BTreeMap<PathBuf, String>) {
+    let walk = Walk::of(directory);
+    (walk.files.into_keys().collect(), walk.unreadable)
+}
+
 /// A migration is named after its file.
 fn name_of(file: &Path) -> MigrationName {
     MigrationName(file.file_stem().unwrap_or_default().to_string_lossy().into())

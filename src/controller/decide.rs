@@ -185,7 +185,7 @@ impl Controller {
         if !entry.asked.is_empty() {
             entry.lined_up = true;
             self.turns.push_first(&entry.migration, key.clone());
-        } else if next.at.is_some_and(|at| at <= now) {
+        } else if !self.settings.on_demand && next.at.is_some_and(|at| at <= now) {
             entry.lined_up = true;
             self.turns.push(&entry.migration, key.clone());
         } else {
@@ -519,7 +519,8 @@ impl Controller {
         if entry.run.is_some() {
             return;
         }
-        let is_due = !entry.asked.is_empty() || next.at.is_some_and(|at| at <= now);
+        let by_itself = !self.settings.on_demand && next.at.is_some_and(|at| at <= now);
+        let is_due = !entry.asked.is_empty() || by_itself;
         if entry.lined_up {
             if is_due {
                 return;
@@ -538,7 +539,7 @@ impl Controller {
 
     fn sleep_until(&mut self, key: &MailboxKey, at: Option<DateTime<Utc>>) {
         let now = (self.settings.now)();
-        if let Some(at) = at {
+        if let Some(at) = at.filter(|_| !self.settings.on_demand) {
             let wait = (at - now).to_std().unwrap_or_default();
             self.queue.add(key.clone(), Instant::now() + wait);
         }

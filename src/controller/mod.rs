@@ -46,7 +46,7 @@ mod turns;
 mod walk;
 pub mod watch;
 
-pub use ask::{Handle, Selected};
+pub use ask::{Handle, Selected, UNKNOWN};
 pub use book::{Book, BoxFuture};
 pub use herd::Memory;
 
@@ -94,6 +94,8 @@ pub struct Settings {
     pub key: fn(&Mailbox) -> MailboxKey,
     /// Whether cron times strike by the wall clock, too (off in tests that stop time).
     pub strike: bool,
+    /// True: no pass runs by itself, only those that are asked for.
+    pub on_demand: bool,
 }
 
 impl Settings {
@@ -116,6 +118,7 @@ impl Settings {
             now: Arc::new(Utc::now),
             key,
             strike: true,
+            on_demand: false,
         }
     }
 }
@@ -177,7 +180,9 @@ pub enum Update {
 }
 
 /// Why a pass that an operator asked for failed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema,
+)]
 pub struct Failed {
     /// CamelCase.
     pub reason: String,
@@ -210,6 +215,8 @@ pub struct Controller {
     since: HashMap<(MigrationName, ConditionType), (Truth, DateTime<Utc>)>,
     dirty: BTreeSet<MigrationName>,
     stopping: bool,
+    /// Those who wait until the ledger has told of every mailbox.
+    settling: Vec<tokio::sync::oneshot::Sender<()>>,
 }
 
 impl Controller {
@@ -235,6 +242,7 @@ impl Controller {
             since: HashMap::new(),
             dirty: BTreeSet::new(),
             stopping: false,
+            settling: Vec::new(),
             settings,
         };
         (controller, Handle::new(events))
@@ -274,6 +282,7 @@ impl Controller {
             Event::Beat => self.beat(),
         }
         self.fill();
+        self.tell_settled();
     }
 
     async fn stop(mut self) {

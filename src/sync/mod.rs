@@ -23,7 +23,7 @@ mod diff;
 mod job;
 mod lane;
 mod mend;
-mod naming;
+pub(crate) mod naming;
 mod pairing;
 mod pass;
 pub mod plan;

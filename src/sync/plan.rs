@@ -1,7 +1,7 @@
 //! What a pass will do, as plain data: the same value `drover plan` prints and the pass executes.
 //! Pure.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Filed, FolderNo, Origin, PlaceNo, Record, Retired};
 use crate::model::{
@@ -193,7 +193,7 @@ pub enum Departure {
 }
 
 /// A plan in numbers, by folder: what `drover plan` shows.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Summary {
     /// One line a folder with anything to say.
     pub folders: Vec<FolderSummary>,
@@ -204,7 +204,7 @@ pub struct Summary {
 }
 
 /// One folder of a [`Summary`], in messages.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FolderSummary {
     /// The source folder's path.
     pub source: String,

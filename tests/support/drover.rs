@@ -51,7 +51,7 @@ impl Drover {
 
     /// A command of this installation, not started yet.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
+        let mut command = Command::new(program());
         command.current_dir(self.dir.path()).arg("--config").arg(self.path("config.toml"));
         command.args(arguments).stdin(Stdio::null()).env_remove("RUST_LOG").env("NO_COLOR", "1");
         command
@@ -212,4 +212,10 @@ pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &st
         endpoint("source", source),
         endpoint("destination", destination)
     )
+}
+
+/// The program under test. Only integration tests are told where it is; the demonstration, which
+/// shares this module, does not start one.
+fn program() -> &'static str {
+    option_env!("CARGO_BIN_EXE_drover").expect("this is an integration test")
 }

@@ -1,0 +1,101 @@
+//! Whom a command talks to: the running daemon, or, without one, an engine of its own. Both are
+//! asked the same and answer the same.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use super::engine::Engine;
+use super::exit::{self, Failure};
+use crate::config::Config;
+use crate::control::{Client, ClientError, Reply, Request};
+use crate::controller::UNKNOWN;
+
+/// Progress that waits to be shown.
+const BACKLOG: usize = 64;
+
+/// Whom a command talks to.
+pub(super) enum Backend {
+    /// The daemon behind this socket.
+    Daemon(PathBuf),
+    /// An engine of this process.
+    Local(Box<Engine>),
+}
+
+impl Backend {
+    /// The daemon if it answers, else the ledger itself.
+    ///
+    /// # Errors
+    /// [`exit::LOCKED`] if another process has the ledger and does not answer.
+    pub(super) async fn connect(config: &Config) -> anyhow::Result<Self> {
+        match reach(&config.socket).await? {
+            Some(_) => Ok(Self::Daemon(config.socket.clone())),
+            None => Ok(Self::Local(Box::new(Engine::once(config).await?))),
+        }
+    }
+
+    /// Asks and waits; `progress` sees what is told meanwhile.
+    ///
+    /// # Errors
+    /// [`exit::USAGE`] for a name that is not known.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        mut progress: impl FnMut(Value),
+    ) -> anyhow::Result<T> {
+        let answer = match self {
+            Self::Daemon(socket) => match reach(socket).await? {
+                Some(daemon) => daemon.ask(&request, progress).await,
+                None => Err(ClientError::Broken("it has ended".into())),
+            },
+            Self::Local(engine) => {
+                let (sender, mut told) = mpsc::channel(BACKLOG);
+                let answer = engine.server.answer(request, sender);
+                tokio::pin!(answer);
+                let reply = loop {
+                    tokio::select! {
+                        biased;
+                        Some(data) = told.recv() => progress(data),
+                        reply = &mut answer => break reply,
+                    }
+                };
+                match reply {
+                    Reply::Progress { data } | Reply::Result { data } => Ok(data),
+                    Reply::Error { message, remedy } => {
+                        Err(ClientError::Refused { message, remedy })
+                    }
+                }
+            }
+        };
+        match answer {
+            Ok(data) => Ok(serde_json::from_value(data)?),
+            Err(ClientError::Refused { message, .. }) if message.starts_with(UNKNOWN) => {
+                Err(Failure::new(exit::USAGE, message).into())
+            }
+            Err(ClientError::Refused { message, remedy }) if !remedy.is_empty() => {
+                Err(Failure::new(exit::ERROR, format!("{message}; {remedy}")).into())
+            }
+            Err(error) => Err(Failure::new(exit::ERROR, error.to_string()).into()),
+        }
+    }
+
+    /// Takes leave; an engine of our own keeps what it knows.
+    pub(super) async fn close(self) {
+        if let Self::Local(engine) = self {
+            engine.stop().await;
+        }
+    }
+}
+
+/// The daemon, if one is there.
+pub(super) async fn reach(socket: &std::path::Path) -> anyhow::Result<Option<Client>> {
+    Client::connect(socket).await.map_err(|error| {
+        let socket = socket.display();
+        let message = format!(
+            "the daemon's socket {socket} cannot be used: {error}; run this as drover's user"
+        );
+        Failure::new(exit::ERROR, message).into()
+    })
+}

@@ -1,0 +1,260 @@
+//! `drover check --connect`: signs in to both sides of every mailbox and looks for what would
+//! bite later. Writes nowhere.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinSet;
+
+use super::human::{counted, tame};
+use super::output::{self, Format};
+use crate::definition::{Account, Login, Mailbox, Migration};
+use crate::platform::{self, Error, FolderStatus, Naming, Options};
+use crate::sync::naming::Namer;
+
+/// Mailboxes tried at once: each takes one connection to either side.
+const AT_ONCE: usize = 8;
+
+/// What trying one mailbox gave.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Tried {
+    /// `migration/source account`.
+    pub(super) mailbox: String,
+    /// The side that is read.
+    pub(super) source: Side,
+    /// The side that is written to.
+    pub(super) destination: Side,
+    /// Source folders whose names the destination cannot hold, with the names they would get.
+    pub(super) renamed: Vec<Renamed>,
+}
+
+/// What one account answered.
+#[derive(Debug, Default, Serialize, JsonSchema)]
+pub(super) struct Side {
+    /// Why drover cannot sign in, or cannot look around.
+    pub(super) error: Option<Refused>,
+    /// Folders that can hold messages.
+    pub(super) folders: u64,
+    /// Messages in them, as far as the server tells.
+    pub(super) messages: u64,
+}
+
+/// Why a side cannot be used.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(super) struct Refused {
+    /// CamelCase.
+    pub(super) reason: String,
+    /// One sentence.
+    pub(super) message: String,
+    /// What to do.
+    pub(super) remedy: String,
+}
+
+/// A folder whose name would change.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct Renamed {
+    /// At the source.
+    pub(super) source: String,
+    /// At the destination.
+    pub(super) destination: String,
+}
+
+impl Tried {
+    /// True if both sides can be used.
+    pub(super) fn is_ok(&self) -> bool {
+        self.source.error.is_none() && self.destination.error.is_none()
+    }
+}
+
+/// Tries every mailbox; as a table each is printed when it is known.
+///
+/// # Errors
+/// The result cannot be written.
+pub(super) async fn all(migrations: &[&Migration], format: Format) -> std::io::Result<Vec<Tried>> {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
+    let masters = Masters::default();
+    let mut trying = JoinSet::new();
+    for migration in migrations {
+        for mailbox in &migration.mailboxes {
+            let (room, masters) = (Arc::clone(&room), masters.clone());
+            let mailbox = Arc::clone(mailbox);
+            let name = format!("{}/{}", migration.name.0, mailbox.source.user);
+            trying.spawn(async move {
+                let _room = room.acquire().await;
+                one(name, &mailbox, &masters).await
+            });
+        }
+    }
+    let mut tried = Vec::new();
+    while let Some(done) = trying.join_next().await {
+        let Ok(done) = done else { continue };
+        if format == Format::Table {
+            output::print(&line(&done))?;
+        }
+        tried.push(done);
+    }
+    tried.sort_by(|a, b| a.mailbox.cmp(&b.mailbox));
+    let n_failed = tried.iter().filter(|one| !one.is_ok()).count();
+    if format == Format::Table {
+        let all = counted(tried.len() as u64, "mailbox");
+        output::print(&match n_failed {
+            0 => format!("{all}: both sides can be used"),
+            n => format!("{all}: {n} cannot be used"),
+        })?;
+    }
+    Ok(tried)
+}
+
+async fn one(name: String, mailbox: &Mailbox, masters: &Masters) -> Tried {
+    let (source, destination) = tokio::join!(
+        masters.guarded(&mailbox.source, look_at_source(&mailbox.source)),
+        masters.guarded(&mailbox.destination, look_at_destination(&mailbox.destination)),
+    );
+    let renamed = match (&source, &destination) {
+        (Ok(ours), Ok((theirs, naming))) => renamed(mailbox, ours, theirs, naming),
+        _ => Vec::new(),
+    };
+    Tried {
+        mailbox: name,
+        source: side(source.as_deref()),
+        destination: side(destination.as_ref().map(|(folders, _)| folders.as_slice())),
+        renamed,
+    }
+}
+
+async fn look_at_source(account: &Account) -> platform::Result<Vec<FolderStatus>> {
+    let mut source = platform::source(account, &Options::default()).await?;
+    let folders = source.folders().await?;
+    source.logout().await;
+    Ok(folders)
+}
+
+async fn look_at_destination(account: &Account) -> platform::Result<(Vec<FolderStatus>, Naming)> {
+    let mut destination = platform::destination(account, &Options::default()).await?;
+    let folders = destination.folders().await?;
+    let naming = destination.naming().clone();
+    destination.logout().await;
+    Ok((folders, naming))
+}
+
+fn renamed(
+    mailbox: &Mailbox,
+    ours: &[FolderStatus],
+    theirs: &[FolderStatus],
+    naming: &Naming,
+) -> Vec<Renamed> {
+    let namer = Namer::new(&mailbox.folders, naming, ours, theirs);
+    ours.iter()
+        .filter(|status| status.selectable && mailbox.select.takes_folder(&status.folder))
+        .filter_map(|status| {
+            let target = namer.target(&status.folder);
+            target.repaired.then(|| Renamed {
+                source: status.folder.path.to_string(),
+                destination: target.path.to_string(),
+            })
+        })
+        .collect()
+}
+
+fn side(looked: Result<&[FolderStatus], &Refused>) -> Side {
+    match looked {
+        Ok(folders) => {
+            let folders = folders.iter().filter(|status| status.selectable);
+            let messages = folders.clone().filter_map(|status| status.messages).sum();
+            Side { error: None, folders: folders.count() as u64, messages }
+        }
+        Err(refused) => Side { error: Some(refused.clone()), ..Side::default() },
+    }
+}
+
+/// Master users whose login was refused: it must not be tried six hundred times, for it would be
+/// locked.
+#[derive(Clone, Default)]
+struct Masters {
+    known: Arc<Mutex<HashMap<(String, String), Arc<Mutex<Master>>>>>,
+}
+
+#[derive(Clone, Default)]
+enum Master {
+    #[default]
+    Untried,
+    Good,
+    Refused(Refused),
+}
+
+impl Masters {
+    async fn guarded<T>(
+        &self,
+        account: &Account,
+        look: impl Future<Output = platform::Result<T>>,
+    ) -> Result<T, Refused> {
+        let Login::MasterUser { user, .. } = &account.login else {
+            return look.await.map_err(|error| refused(&error));
+        };
+        let login = (format!("{}:{}", account.endpoint.host, account.endpoint.port), user.clone());
+        let master = Arc::clone(self.known.lock().await.entry(login).or_default());
+        // The first one goes alone; the others follow once the login is known to be good.
+        let mut first = master.lock().await;
+        match &*first {
+            Master::Good => {
+                drop(first);
+                look.await.map_err(|error| refused(&error))
+            }
+            Master::Refused(before) => Err(Refused {
+                message: format!(
+                    "not tried, because the master user was refused: {}",
+                    before.message
+                ),
+                ..before.clone()
+            }),
+            Master::Untried => {
+                let looked = look.await;
+                match &looked {
+                    Ok(_) => *first = Master::Good,
+                    Err(error @ (Error::Credentials { .. } | Error::Secret(_))) => {
+                        *first = Master::Refused(refused(error));
+                    }
+                    Err(_) => {}
+                }
+                looked.map_err(|error| refused(&error))
+            }
+        }
+    }
+}
+
+fn refused(error: &Error) -> Refused {
+    Refused {
+        reason: error.reason().into(),
+        message: tame(&error.to_string()),
+        remedy: error.remedy(),
+    }
+}
+
+fn line(tried: &Tried) -> String {
+    let mut lines = Vec::new();
+    let verdict = if tried.is_ok() { "ok    " } else { "FAILED" };
+    let of = |side: &Side| match &side.error {
+        None => {
+            format!("{}, {}", counted(side.folders, "folder"), counted(side.messages, "message"))
+        }
+        Some(refused) => refused.reason.clone(),
+    };
+    let (source, destination) = (of(&tried.source), of(&tried.destination));
+    lines.push(format!("{verdict}  {}: {source} → {destination}", tried.mailbox));
+    for (name, side) in [("source", &tried.source), ("destination", &tried.destination)] {
+        if let Some(refused) = &side.error {
+            lines.push(format!("        {name}: {}", refused.message));
+            if !refused.remedy.is_empty() {
+                lines.push(format!("        do: {}", refused.remedy));
+            }
+        }
+    }
+    for one in &tried.renamed {
+        let (from, to) = (tame(&one.source), tame(&one.destination));
+        lines.push(format!("        the folder {from} will be called {to}"));
+    }
+    lines.join("\n")
+}

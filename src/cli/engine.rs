@@ -1,0 +1,237 @@
+//! The ledger, the controller and what they need, put together: the daemon, or for a single
+//! command the same without schedule.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::exit::{self, Failure};
+use super::work::{self, Work};
+use crate::config::Config;
+use crate::control::{Handlers, Server};
+use crate::controller::catalog::{self, Catalog, Problem};
+use crate::controller::watch::{self, WatchHandle};
+use crate::controller::{Book, Controller, Handle, Memory, PassRunner, Settings};
+use crate::definition::{self, Diagnostic, Migration, MigrationName};
+use crate::flow;
+use crate::ledger::{self, Ledger, MailboxKey, Opening};
+use crate::platform;
+use crate::sync::Context;
+
+/// Under this name the ledger keeps which migrations were known.
+const KNOWN: &str = "known-migrations";
+
+/// Everything at work.
+pub(super) struct Engine {
+    /// Answers whatever a command can ask.
+    pub(super) server: Server,
+    ledger: Ledger,
+    shutdown: CancellationToken,
+    controller: JoinHandle<()>,
+}
+
+impl Engine {
+    /// The daemon's: passes run when they are due, definitions are watched.
+    pub(super) async fn daemon(config: &Config) -> anyhow::Result<(Self, WatchHandle)> {
+        let (mut engine, catalog) = Self::start(config, false).await?;
+        let handle = engine.server.handle.clone();
+        let watch = watch::watch(catalog, move |snapshot, reload| handle.declare(snapshot, reload));
+        match watch {
+            Ok(watch) => {
+                let reload = watch.clone();
+                engine.server.reload = Arc::new(move || super::daemon::reload_now(&reload));
+                Ok((engine, watch))
+            }
+            Err(error) => {
+                engine.stop().await;
+                Err(error.into())
+            }
+        }
+    }
+
+    /// A single command's: passes run only when it asks for them.
+    pub(super) async fn once(config: &Config) -> anyhow::Result<Self> {
+        let (engine, mut catalog) = Self::start(config, true).await?;
+        let looked = tokio::task::spawn_blocking(move || catalog.look(false)).await;
+        match looked {
+            Ok(look) => engine.server.handle.declare_now(look.snapshot, false).await,
+            Err(error) => {
+                engine.stop().await;
+                return Err(error.into());
+            }
+        };
+        engine.server.handle.settled().await.map_err(anyhow::Error::msg)?;
+        Ok(engine)
+    }
+
+    async fn start(config: &Config, on_demand: bool) -> anyhow::Result<(Self, Catalog)> {
+        let (ledger, opening) = Ledger::open(&config.state).await.map_err(locked_or_not)?;
+        match opening {
+            Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
+            Opening::Continued => {}
+            Opening::Rebuild { reason, moved_to } => warn!(
+                "the ledger was damaged ({reason}); it is set aside as {}, and a new one is \
+                 rebuilt from the destinations: what is there is recognised, nothing is copied \
+                 twice",
+                moved_to.display()
+            ),
+        }
+        let context = Context {
+            ledger: ledger.clone(),
+            memory: flow::Memory::new(config.limits.memory),
+            connections: flow::Connections::new(config.limits.connections_per_server),
+            options: platform::Options::default(),
+            settle_grace: config.limits.settle,
+        };
+        let work = Work::new(context.clone(), config.limits.mailboxes);
+        let runner: PassRunner =
+            Arc::new(move |job| Box::pin(work::run_pass(context.clone(), job)));
+        let mut settings =
+            Settings::new(config.limits.mailboxes, runner, book(&ledger), MailboxKey::of);
+        settings.on_demand = on_demand;
+        settings.strike = !on_demand;
+        let (controller, handle) = Controller::new(settings);
+        let shutdown = CancellationToken::new();
+        let controller = tokio::spawn(controller.run(shutdown.clone()));
+        let mut catalog =
+            Catalog::new(config.definitions.clone(), Box::new(load), Box::new(conflicts));
+        catalog.remember(known(&ledger).await.unwrap_or_default());
+        let handlers = handlers(work, &handle);
+        let server = Server { handle, handlers, reload: Arc::new(|| {}) };
+        Ok((Self { server, ledger, shutdown, controller }, catalog))
+    }
+
+    /// Stops passes in good order, keeps everything and lets other processes at the ledger.
+    pub(super) async fn stop(self) {
+        self.shutdown.cancel();
+        if let Err(error) = self.controller.await {
+            warn!("the controller ended badly: {error}");
+        }
+        if let Err(error) = self.ledger.close().await {
+            warn!("the ledger did not close: {error}");
+        }
+    }
+}
+
+/// What the controller does not answer itself.
+fn handlers(work: Work, handle: &Handle) -> Handlers {
+    let (planning, plans) = (work.clone(), handle.clone());
+    let (comparing, comparisons) = (work.clone(), handle.clone());
+    let failures = handle.clone();
+    Handlers {
+        plan: Arc::new(move |names, done| {
+            let (work, handle) = (planning.clone(), plans.clone());
+            Box::pin(async move {
+                let mailboxes = handle.select(names).await.map_err(plainly)?;
+                answer(&work.plan(mailboxes, &done).await)
+            })
+        }),
+        verify: Arc::new(move |(names, ignore_flags), done| {
+            let (work, handle) = (comparing.clone(), comparisons.clone());
+            Box::pin(async move {
+                let mailboxes = handle.select(names).await.map_err(plainly)?;
+                answer(&work.verify(mailboxes, ignore_flags, &handle, &done).await)
+            })
+        }),
+        failed: Arc::new(move |(name, retry), _| {
+            let (work, handle) = (work.clone(), failures.clone());
+            Box::pin(async move {
+                let mailboxes = handle.select(vec![name]).await.map_err(plainly)?;
+                let failed = work.failed(&mailboxes, retry).await;
+                answer(&failed.map_err(|error| (error.to_string(), error.remedy().to_owned()))?)
+            })
+        }),
+    }
+}
+
+fn plainly(message: String) -> (String, String) {
+    (message, String::new())
+}
+
+fn answer(value: &impl Serialize) -> Result<Value, (String, String)> {
+    serde_json::to_value(value).map_err(|error| plainly(error.to_string()))
+}
+
+fn locked_or_not(error: ledger::Error) -> anyhow::Error {
+    let exit = match error {
+        ledger::Error::Locked { .. } => exit::LOCKED,
+        _ => exit::ERROR,
+    };
+    Failure::new(exit, format!("{error}; {}", error.remedy())).into()
+}
+
+/// The controller's memory, in the ledger.
+fn book(ledger: &Ledger) -> Book {
+    let (recalling, keeping, knowing, telling) =
+        (ledger.clone(), ledger.clone(), ledger.clone(), ledger.clone());
+    Book {
+        recall: Arc::new(move |key| {
+            let ledger = recalling.clone();
+            Box::pin(async move { recall(&ledger, &key).await.map_err(|error| error.to_string()) })
+        }),
+        keep: Arc::new(move |key, state| {
+            let ledger = keeping.clone();
+            Box::pin(async move {
+                ledger.put_state(&key, state).await.map_err(|error| error.to_string())
+            })
+        }),
+        known: Arc::new(move || {
+            let ledger = knowing.clone();
+            Box::pin(async move { known(&ledger).await })
+        }),
+        keep_known: Arc::new(move |names| {
+            let ledger = telling.clone();
+            Box::pin(async move {
+                let names = serde_json::to_vec(&names).map_err(|error| error.to_string())?;
+                ledger.put_note(KNOWN, &names).await.map_err(|error| error.to_string())
+            })
+        }),
+    }
+}
+
+async fn recall(ledger: &Ledger, key: &MailboxKey) -> Result<Memory, ledger::Error> {
+    let overview = ledger.overview(key).await?;
+    let passes = ledger.passes(key).await?;
+    Ok(Memory { state: overview.unwrap_or_default().state, passes })
+}
+
+/// What cannot be read is as good as nothing: it only makes the brake on removals blind once.
+async fn known(ledger: &Ledger) -> Result<Vec<MigrationName>, String> {
+    let note = ledger.note(KNOWN).await.map_err(|error| error.to_string())?;
+    Ok(note.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default())
+}
+
+fn load(file: &Path) -> Result<catalog::Loaded, catalog::Rejected> {
+    match definition::load(file) {
+        Ok(loaded) => Ok(catalog::Loaded {
+            migration: loaded.migration,
+            warnings: loaded.warnings.iter().map(problem).collect(),
+            files: loaded.files,
+        }),
+        Err(rejected) => Err(catalog::Rejected {
+            problems: rejected.diagnostics.iter().map(problem).collect(),
+            files: rejected.files,
+        }),
+    }
+}
+
+fn conflicts(migrations: &[&Migration]) -> Vec<Problem> {
+    definition::conflicts(migrations).iter().map(problem).collect()
+}
+
+fn problem(diagnostic: &Diagnostic) -> Problem {
+    let help = diagnostic.help.as_deref().unwrap_or_default();
+    let separator = if help.is_empty() { "" } else { "; " };
+    Problem {
+        file: diagnostic.file.clone().into(),
+        line: diagnostic.line.unwrap_or(0),
+        column: diagnostic.column.unwrap_or(0),
+        message: format!("{}{separator}{help}", diagnostic.message),
+        rendered: diagnostic.render(false),
+    }
+}
