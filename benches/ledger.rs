@@ -15,6 +15,8 @@ use drover::model::{Epoch, Fingerprint, Flags, IdSet, ItemId};
 const MAILBOXES: u64 = 8;
 const RECORDS: u64 = 125_000;
 const BATCH: u64 = 50;
+/// Seconds of rest before the disk is measured again.
+const SETTLE: u64 = 4;
 const FOLDER: FolderNo = FolderNo(1);
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
@@ -45,13 +47,15 @@ async fn main() -> Outcome {
         commits / elapsed.as_secs_f64()
     );
     println!("memory   {}", memory());
+    let disk = |bytes: u64| {
+        let share = bytes as f64 / total;
+        format!("{:.1} MiB, {share:.1} bytes/message", bytes as f64 / f64::from(1 << 20))
+    };
+    println!("disk     {} at once", disk(size(dir.path())?));
+    // The database collects garbage in the background, once a second.
+    tokio::time::sleep(std::time::Duration::from_secs(SETTLE)).await;
+    println!("disk     {} after {SETTLE} s of rest", disk(size(dir.path())?));
     ledger.close().await?;
-    let bytes = size(dir.path())?;
-    println!(
-        "disk     {:.1} MiB, {:.1} bytes/message",
-        bytes as f64 / 1048576.0,
-        bytes as f64 / total
-    );
 
     let began = Instant::now();
     let (ledger, opening) = Ledger::open(dir.path()).await?;

@@ -108,7 +108,7 @@ impl Model {
             if page.is_empty() {
                 break;
             }
-            assert!(page.len() <= 256, "a page of {} rows", page.len());
+            assert!(page.len() <= 128, "a page of {} rows", page.len());
             walked.extend(page);
         }
         assert_eq!(walked, expected);
