@@ -3,10 +3,12 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -22,6 +24,12 @@ use crate::flow;
 use crate::ledger::{self, Ledger, MailboxKey, Opening};
 use crate::platform;
 use crate::sync::Context;
+
+/// How long another process may hold the ledger before it counts as another drover.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Between two tries.
+const LOCK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Under this name the ledger keeps which migrations were known.
 const KNOWN: &str = "known-migrations";
@@ -70,7 +78,7 @@ impl Engine {
     }
 
     async fn start(config: &Config, on_demand: bool) -> anyhow::Result<(Self, Catalog)> {
-        let (ledger, opening) = Ledger::open(&config.state).await.map_err(locked_or_not)?;
+        let (ledger, opening) = open(&config.state).await?;
         match opening {
             Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
             Opening::Continued => {}
@@ -155,6 +163,20 @@ fn plainly(message: String) -> (String, String) {
 
 fn answer(value: &impl Serialize) -> Result<Value, (String, String)> {
     serde_json::to_value(value).map_err(|error| plainly(error.to_string()))
+}
+
+/// Opens the ledger. A command without a daemon holds it for a moment: worth waiting for, lest a
+/// `drover status` at the wrong time keep the daemon from starting.
+async fn open(state: &Path) -> anyhow::Result<(Ledger, Opening)> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match Ledger::open(state).await {
+            Err(ledger::Error::Locked { .. }) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_AGAIN).await;
+            }
+            opened => return opened.map_err(locked_or_not),
+        }
+    }
 }
 
 fn locked_or_not(error: ledger::Error) -> anyhow::Error {

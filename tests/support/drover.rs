@@ -1,6 +1,7 @@
 //! The `drover` program as its users run it: a directory with configuration, definitions and
 //! secrets, the daemon as a child process, and its commands.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -202,7 +203,7 @@ pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &st
     let endpoint = |name: &str, server: &Dovecot| {
         format!(
             "[{name}]\nhost = \"{}\"\nport = {}\ntls = \"none\"\n\
-             auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n",
+             auth = {{ password = {{ command = [\"echo\", \"pw\"] }} }}\n",
             server.host(),
             server.port()
         )
