@@ -27,6 +27,10 @@ use crate::sync::Context;
 /// How long a write whose answer was lost may still land.
 const SETTLE_GRACE: Duration = Duration::from_secs(10);
 
+/// How often and how far apart a single command looks at a definition that is being written.
+const LOOKS: u32 = 12;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// Under this name the ledger keeps which migrations were known.
 const KNOWN: &str = "known-migrations";
 
@@ -61,7 +65,18 @@ impl Engine {
     /// A single command's: passes run only when it asks for them.
     pub(super) async fn once(config: &Config) -> anyhow::Result<Self> {
         let (engine, mut catalog) = Self::start(config, true).await?;
-        let looked = tokio::task::spawn_blocking(move || catalog.look(false)).await;
+        let looked = tokio::task::spawn_blocking(move || {
+            // A file that was just written is not judged at once: it may be written in pieces.
+            let mut look = catalog.look(false);
+            for _ in 0..LOOKS {
+                if look.unsettled {
+                    std::thread::sleep(BETWEEN_LOOKS);
+                    look = catalog.look(false);
+                }
+            }
+            look
+        });
+        let looked = looked.await;
         match looked {
             Ok(look) => engine.server.handle.declare_now(look.snapshot, false).await,
             Err(error) => {

@@ -182,7 +182,7 @@ impl View {
                 Cell::new(self.now(mailbox, now)),
             ]);
         }
-        output::text(&table)
+        output::text(&mut table)
     }
 
     /// What happens, what drover will do, and what the operator should do.
@@ -228,7 +228,7 @@ fn migrations(all: &[MigrationStatus], now: DateTime<Utc>) -> String {
             Cell::new(migration.cutover_at.map_or_else(|| "–".into(), moment)),
         ]);
     }
-    output::text(&table)
+    output::text(&mut table)
 }
 
 fn problems(migration: &MigrationStatus) -> String {
@@ -273,5 +273,5 @@ fn conditions(migration: &MigrationStatus, now: DateTime<Utc>) -> String {
             why,
         ]);
     }
-    format!("\n{}", output::text(&table))
+    format!("\n{}", output::text(&mut table))
 }

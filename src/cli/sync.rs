@@ -69,7 +69,11 @@ pub(super) async fn sync(
     drop(bars);
     match format {
         Format::Json => output::print_json(&synced)?,
+        Format::Table if synced.is_empty() => {}
         Format::Table => output::print(&render(&synced))?,
+    }
+    if synced.is_empty() {
+        return Err(exit::no_mailbox());
     }
     let n_failed = synced.iter().filter(|one| !is_fine(one)).count();
     Ok(match n_failed {
@@ -104,9 +108,6 @@ fn render(synced: &[Synced]) -> String {
                 text += &format!("  do: {}\n", failed.remedy);
             }
         }
-    }
-    if synced.is_empty() {
-        text += "there is no mailbox\n";
     }
     text
 }
