@@ -477,3 +477,32 @@ fn journald_gets_priorities_and_no_time_of_day() {
     assert!(log.lines().count() > 1 && log.lines().all(|line| line.starts_with("<6>")), "{log}");
     assert!(log.contains("<6>drover is at work"), "{log}");
 }
+
+#[test]
+fn a_message_that_is_refused_is_named_with_its_reason_and_can_be_tried_again() {
+    let (source, mut destination) = (Dovecot::start(), Dovecot::builder().max_size("20k").start());
+    let place = Place::new();
+    place.define(&source, &destination, &["anna"]);
+    let mut large = note("large");
+    large.bytes.extend(std::iter::repeat_n(*b"0123456789abcde\r\n", 4000).flatten());
+    source.connect("anna").append_many("INBOX", &[note("small"), large]);
+    let said = place.expect(3, &["sync", "move"]);
+    assert!(
+        said.out.contains("1 message not brought over: drover failed move/anna"),
+        "{}",
+        said.out
+    );
+
+    let said = place.expect(0, &["failed", "move"]);
+    assert!(said.out.contains("<large@notes.example>"), "{}", said.out);
+    assert!(said.out.contains("skipped ones are tried again with --retry"), "{}", said.out);
+    let failed = place.json(0, &["failed", "move/anna"]);
+    assert_eq!(failed[0]["verdict"], "skipped");
+    assert_eq!(failed[0]["folder"], "INBOX");
+
+    destination.reconfigure(|builder| builder.max_size("1M"));
+    place.expect(3, &["sync", "move"]);
+    assert_eq!(place.json(0, &["failed", "move", "--retry"])[0]["verdict"], "failed");
+    place.expect(0, &["sync", "move"]);
+    assert_eq!(place.json(0, &["failed", "move"]), serde_json::json!([]));
+}

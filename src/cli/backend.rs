@@ -32,7 +32,7 @@ impl Backend {
     pub(super) async fn connect(config: &Config) -> anyhow::Result<Self> {
         match reach(&config.socket).await? {
             Some(_) => Ok(Self::Daemon(config.socket.clone())),
-            None => Ok(Self::Local(Box::new(Engine::once(config).await?))),
+            None => Ok(Self::Local(Box::new(Engine::start(config).await?))),
         }
     }
 

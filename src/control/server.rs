@@ -43,8 +43,6 @@ pub struct Handlers {
     pub failed: Handler<(String, bool)>,
     /// `verify`, of these names, and whether flags may differ.
     pub verify: Handler<(Vec<String>, bool)>,
-    /// `reload`.
-    pub reload: Arc<dyn Fn() + Send + Sync>,
 }
 
 /// Why the socket cannot be listened on.
@@ -118,6 +116,8 @@ pub struct Server {
     pub handle: Handle,
     /// Who answers the rest.
     pub handlers: Handlers,
+    /// What SIGHUP does.
+    pub reload: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Server {
@@ -205,7 +205,7 @@ impl Server {
                 (self.handlers.verify)((names, ignore_flags), progress).await
             }
             Request::Reload => {
-                (self.handlers.reload)();
+                (self.reload)();
                 Ok(Value::Null)
             }
         };

@@ -56,9 +56,10 @@ impl Daemon {
                 Box::pin(async move { Err((format!("no {name}"), "look again".into())) })
             }),
             verify: Arc::new(|_, _| Box::pin(std::future::pending())),
-            reload: Arc::new(|| {}),
         };
-        tokio::spawn(Server { handle, handlers }.run(socket, stop.clone()));
+        tokio::spawn(
+            Server { handle, handlers, reload: Arc::new(|| {}) }.run(socket, stop.clone()),
+        );
         Self { _directory: directory, path, stop }
     }
 

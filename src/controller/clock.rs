@@ -9,6 +9,7 @@
 //! on time after the machine was suspended or its clock was set, which timers sleep through.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use chrono_tz::Tz;
 use tokio::sync::mpsc;
@@ -48,15 +49,14 @@ pub(super) fn start(strike: mpsc::Sender<Event>) -> mpsc::UnboundedSender<Strike
                 }
             }
             for (name, when) in strikes {
-                if !set.contains_key(&name) {
-                    let added = match job(&name, &when, strike.clone()) {
-                        Ok(job) => clock.add(job).await,
-                        Err(error) => Err(error),
-                    };
-                    match added {
-                        Ok(job) => drop(set.insert(name, (job, when))),
-                        Err(error) => debug!("no cron job for {}: {error}", name.0),
-                    }
+                let Entry::Vacant(vacant) = set.entry(name) else { continue };
+                let added = match job(vacant.key(), &when, strike.clone()) {
+                    Ok(job) => clock.add(job).await,
+                    Err(error) => Err(error),
+                };
+                match added {
+                    Ok(job) => drop(vacant.insert((job, when))),
+                    Err(error) => debug!("no cron job for {}: {error}", vacant.key().0),
                 }
             }
         }
@@ -78,4 +78,19 @@ fn job(
         // Full: the controller is busy, and the queue reminds it too.
         let _ = strike.try_send(Event::Tick(name.clone()));
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clock_takes_what_definitions_may_say() {
+        let (strike, _struck) = mpsc::channel(1);
+        let name = MigrationName("m".into());
+        for cron in ["* * * * *", "*/15 8-18 * * mon-fri", "30 2 1,15 * *", "0 0 L * *"] {
+            let when = (cron.to_owned(), chrono_tz::Europe::Berlin);
+            assert!(job(&name, &when, strike.clone()).is_ok(), "{cron}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What each event does. Nothing here waits.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 
 use chrono::TimeDelta;
 
@@ -30,9 +30,9 @@ impl Controller {
             for mailbox in &declared.migration.mailboxes {
                 let key = (self.settings.key)(mailbox);
                 // Within and between definitions this is an error that has been reported.
-                if !desired.contains_key(&key) {
-                    self.members.entry(name.clone()).or_default().push(key.clone());
-                    desired.insert(key, (name.clone(), Arc::clone(mailbox)));
+                if let hash_map::Entry::Vacant(vacant) = desired.entry(key) {
+                    self.members.entry(name.clone()).or_default().push(vacant.key().clone());
+                    vacant.insert((name.clone(), Arc::clone(mailbox)));
                 }
             }
         }

@@ -347,7 +347,7 @@ async fn one_refused_master_login_is_not_tried_for_every_mailbox() {
 async fn a_suspended_migration_stops_and_rests() {
     let stage = Stage::new(8, |_| (100 * SECOND, Ok(1)));
     let running = migration("m", &["alice"]);
-    stage.declare(&[running.clone()]).await;
+    stage.declare(std::slice::from_ref(&running)).await;
     stage.until(10).await;
     stage.declare(&[Migration { suspend: true, ..running.clone() }]).await;
     stage.until(3600).await;
@@ -364,7 +364,7 @@ async fn a_suspended_migration_stops_and_rests() {
 async fn a_changed_definition_restarts_only_what_changed() {
     let stage = Stage::new(8, |_| (100 * SECOND, Ok(1)));
     let before = migration("m", &["alice", "bob", "carol"]);
-    stage.declare(&[before.clone()]).await;
+    stage.declare(std::slice::from_ref(&before)).await;
     stage.until(10).await;
     let mut after = migration("m", &["alice", "bob", "dora"]);
     let mut bob = Mailbox::clone(&after.mailboxes[1]);

@@ -5,6 +5,7 @@
 //! its watch, and network file systems send none. Even so everything is read anew twice a minute,
 //! for a change may keep size and times.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -205,11 +206,10 @@ impl Hints {
             self.watched.remove(&path);
         }
         for (path, id) in wanted {
-            if !self.watched.contains_key(&path) {
-                match watcher.watch(&path, RecursiveMode::NonRecursive) {
-                    Ok(()) => drop(self.watched.insert(path, id)),
-                    Err(error) => debug!("no file events for {}: {error}", path.display()),
-                }
+            let Entry::Vacant(vacant) = self.watched.entry(path) else { continue };
+            match watcher.watch(vacant.key(), RecursiveMode::NonRecursive) {
+                Ok(()) => drop(vacant.insert(id)),
+                Err(error) => debug!("no file events for {}: {error}", vacant.key().display()),
             }
         }
     }
