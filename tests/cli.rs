@@ -493,16 +493,20 @@ fn a_message_that_is_refused_is_named_with_its_reason_and_can_be_tried_again() {
         said.out
     );
 
+    let failed = place.json(0, &["failed", "move/anna"]);
+    assert_eq!((&failed[0]["verdict"], &failed[0]["folder"]), (&"failed".into(), &"INBOX".into()));
+    // After some tries it is given up.
+    place.expect(3, &["sync", "move"]);
+    place.expect(3, &["sync", "move"]);
     let said = place.expect(0, &["failed", "move"]);
     assert!(said.out.contains("<large@notes.example>"), "{}", said.out);
     assert!(said.out.contains("skipped ones are tried again with --retry"), "{}", said.out);
-    let failed = place.json(0, &["failed", "move/anna"]);
-    assert_eq!(failed[0]["verdict"], "skipped");
-    assert_eq!(failed[0]["folder"], "INBOX");
+    assert_eq!(place.json(0, &["failed", "move/anna"])[0]["verdict"], "skipped");
 
     destination.reconfigure(|builder| builder.max_size("1M"));
     place.expect(3, &["sync", "move"]);
     assert_eq!(place.json(0, &["failed", "move", "--retry"])[0]["verdict"], "failed");
     place.expect(0, &["sync", "move"]);
     assert_eq!(place.json(0, &["failed", "move"]), serde_json::json!([]));
+    place.expect(0, &["verify", "move"]);
 }
