@@ -435,6 +435,15 @@ fn commands_talk_to_a_running_daemon() {
     place.expect(0, &["failed", "move"]);
     let said = place.expect(64, &["sync", "mvoe"]);
     assert!(said.err.contains("did you mean `move`?"), "{}", said.err);
+    // A watch shows what is there and then only what changes; it ends when told to.
+    let watch = place.command(&["status", "--watch"]).stdout(Stdio::piped()).spawn();
+    let watch = watch.expect("watch");
+    std::thread::sleep(Duration::from_millis(2500));
+    let sent = Command::new("kill").args(["-INT", &watch.id().to_string()]).status();
+    assert!(sent.expect("run kill").success());
+    let seen = said(watch.wait_with_output().expect("watch"));
+    assert_eq!((seen.code, seen.out.lines().count()), (0, 1), "{}", seen.out);
+    assert!(seen.out.contains("move/anna: syncing: "), "{}", seen.out);
     let status = place.json(0, &["status", "move"]);
     assert_eq!(status["daemon"]["pid"], u64::from(daemon.child.id()));
     let verified = status["migrations"][0]["conditions"].as_array().expect("an array");

@@ -112,7 +112,7 @@ fn render(synced: &[Synced]) -> String {
     text
 }
 
-/// What a pass did: `12 messages copied (1.2 MiB), 3 adopted, 4,000 already there, in 1.2 s`.
+/// What a pass did: `12 messages copied (1.2 MiB), 3 adopted, 4,000 already there in 1.2 s`.
 pub(super) fn in_words(pass: &PassRecord) -> String {
     let accounts = &pass.accounts;
     let more = [
@@ -133,7 +133,7 @@ pub(super) fn in_words(pass: &PassRecord) -> String {
         more.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(n))),
     );
     let time = (pass.ended - pass.began).to_std().unwrap_or_default();
-    format!("{}, in {}", parts.join(", "), took(time))
+    format!("{} in {}", parts.join(", "), took(time))
 }
 
 /// What a pass is doing, in words.
