@@ -433,8 +433,8 @@ fn commands_talk_to_a_running_daemon() {
     assert!(place.expect(0, &["sync", "move"]).out.contains("delta pass: 1 message copied"));
     place.expect(0, &["verify", "move"]);
     place.expect(0, &["failed", "move"]);
-    let said = place.expect(64, &["sync", "mvoe"]);
-    assert!(said.err.contains("did you mean `move`?"), "{}", said.err);
+    let refused = place.expect(64, &["sync", "mvoe"]);
+    assert!(refused.err.contains("did you mean `move`?"), "{}", refused.err);
     // A watch shows what is there and then only what changes; it ends when told to.
     let watch = place.command(&["status", "--watch"]).stdout(Stdio::piped()).spawn();
     let watch = watch.expect("watch");
