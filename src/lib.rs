@@ -15,13 +15,15 @@
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 //! 6. [`controller`]: which passes run, and when.
 //! 7. [`control`]: the socket by which the command line talks to the daemon.
-//! 8. [`telemetry`] and [`cli`]: the faces. They parse, call and print.
+//! 8. [`daemon`]: all of it put together, with signals.
+//! 9. [`telemetry`] and [`cli`]: the faces. They parse, call and print.
 
 pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod control;
 pub mod controller;
+pub mod daemon;
 pub mod definition;
 pub mod flow;
 pub mod ledger;

@@ -20,6 +20,9 @@ use crate::config::{Log, LogFormat};
 /// passed on, whatever is asked for.
 const CAPPED: [&str; 3] = ["async_imap", "imap_proto", "sled"];
 
+/// The cron clock is a hint and no more (see the controller); it calls its own end an error.
+const MUTED: &str = "tokio_cron_scheduler";
+
 /// The progress bars of this process. Log lines are printed above them.
 pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
@@ -54,7 +57,7 @@ fn filter(environment: Option<String>, level: &str) -> EnvFilter {
 
 fn is_allowed(target: &str, level: Level) -> bool {
     let of = target.split("::").next().unwrap_or(target);
-    !CAPPED.contains(&of) || level <= Level::WARN
+    of != MUTED && (!CAPPED.contains(&of) || level <= Level::WARN)
 }
 
 /// Standard error, above the progress bars if there are any.

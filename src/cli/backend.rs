@@ -32,7 +32,7 @@ impl Backend {
     pub(super) async fn connect(config: &Config) -> anyhow::Result<Self> {
         match reach(&config.socket).await? {
             Some(_) => Ok(Self::Daemon(config.socket.clone())),
-            None => match Engine::once(config).await {
+            None => match Engine::start(config).await {
                 Ok(engine) => Ok(Self::Local(Box::new(engine))),
                 // A daemon that was starting has its socket by now.
                 Err(error) => match reach(&config.socket).await? {

@@ -84,7 +84,7 @@ pub(super) async fn all(migrations: &[&Migration], format: Format) -> std::io::R
             let name = format!("{}/{}", migration.name.0, mailbox.source.user);
             trying.spawn(async move {
                 let _room = room.acquire().await;
-                one(name, &mailbox, &masters).await
+                Box::pin(one(name, &mailbox, &masters)).await
             });
         }
     }
@@ -174,8 +174,11 @@ fn side(looked: Result<&[FolderStatus], &Refused>) -> Side {
 /// locked.
 #[derive(Clone, Default)]
 struct Masters {
-    known: Arc<Mutex<HashMap<(String, String), Arc<Mutex<Master>>>>>,
+    known: Arc<Mutex<HashMap<MasterLogin, Arc<Mutex<Master>>>>>,
 }
+
+/// Server and user.
+type MasterLogin = (String, String);
 
 #[derive(Clone, Default)]
 enum Master {

@@ -1,5 +1,5 @@
-//! The ledger, the controller and what they need, put together: the daemon, or for a single
-//! command the same without schedule.
+//! The ledger, the definitions and passes, put together: parts for the daemon, and the engine
+//! of a single command.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use super::exit::{self, Failure};
 use super::work::{self, Work};
 use crate::config::Config;
 use crate::control::{Handlers, Server};
-use crate::controller::catalog::{self, Catalog, Problem};
-use crate::controller::watch::{self, WatchHandle};
+use crate::controller::catalog::{self, Catalog, Problem, Snapshot};
 use crate::controller::{Book, Controller, Handle, Memory, PassRunner, Settings};
 use crate::definition::{self, Diagnostic, Migration, MigrationName};
 use crate::flow;
@@ -31,53 +30,31 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Between two tries.
 const LOCK_AGAIN: Duration = Duration::from_millis(50);
 
+/// How often and how far apart a single command looks at a definition that is being written.
+const LOOKS: u32 = 12;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
 /// Under this name the ledger keeps which migrations were known.
 const KNOWN: &str = "known-migrations";
 
-/// Everything at work.
-pub(super) struct Engine {
-    /// Answers whatever a command can ask.
-    pub(super) server: Server,
-    ledger: Ledger,
-    shutdown: CancellationToken,
-    controller: JoinHandle<()>,
+/// What the daemon and a single command have in common, not yet at work.
+pub(super) struct Parts {
+    /// Open; whoever has the parts closes it.
+    pub(super) ledger: Ledger,
+    /// How the controller runs.
+    pub(super) settings: Settings,
+    /// The definitions.
+    pub(super) catalog: Catalog,
+    /// Answers what is no pass.
+    pub(super) work: Work,
 }
 
-impl Engine {
-    /// The daemon's: passes run when they are due, definitions are watched.
-    pub(super) async fn daemon(config: &Config) -> anyhow::Result<(Self, WatchHandle)> {
-        let (mut engine, catalog) = Self::start(config, false).await?;
-        let handle = engine.server.handle.clone();
-        let watch = watch::watch(catalog, move |snapshot, reload| handle.declare(snapshot, reload));
-        match watch {
-            Ok(watch) => {
-                let reload = watch.clone();
-                engine.server.reload = Arc::new(move || super::daemon::reload_now(&reload));
-                Ok((engine, watch))
-            }
-            Err(error) => {
-                engine.stop().await;
-                Err(error.into())
-            }
-        }
-    }
-
-    /// A single command's: passes run only when it asks for them.
-    pub(super) async fn once(config: &Config) -> anyhow::Result<Self> {
-        let (engine, mut catalog) = Self::start(config, true).await?;
-        let looked = tokio::task::spawn_blocking(move || catalog.look(false)).await;
-        match looked {
-            Ok(look) => engine.server.handle.declare_now(look.snapshot, false).await,
-            Err(error) => {
-                engine.stop().await;
-                return Err(error.into());
-            }
-        };
-        engine.server.handle.settled().await.map_err(anyhow::Error::msg)?;
-        Ok(engine)
-    }
-
-    async fn start(config: &Config, on_demand: bool) -> anyhow::Result<(Self, Catalog)> {
+impl Parts {
+    /// Opens the ledger.
+    ///
+    /// # Errors
+    /// [`exit::LOCKED`] if another drover has it.
+    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
         let (ledger, opening) = open(&config.state).await?;
         match opening {
             Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
@@ -99,19 +76,53 @@ impl Engine {
         let work = Work::new(context.clone(), config.limits.mailboxes);
         let runner: PassRunner =
             Arc::new(move |job| Box::pin(work::run_pass(context.clone(), job)));
-        let mut settings =
+        let settings =
             Settings::new(config.limits.mailboxes, runner, book(&ledger), MailboxKey::of);
-        settings.on_demand = on_demand;
-        settings.strike = !on_demand;
+        let catalog = Catalog::new(config.definitions.clone(), Box::new(load), Box::new(conflicts));
+        Ok(Self { ledger, settings, catalog, work })
+    }
+}
+
+/// The controller of a single command, without schedule: passes run only when it asks for them.
+pub(super) struct Engine {
+    /// Answers whatever a command can ask.
+    pub(super) server: Server,
+    ledger: Ledger,
+    shutdown: CancellationToken,
+    controller: JoinHandle<()>,
+}
+
+impl Engine {
+    /// Opens the ledger and reads the definitions.
+    ///
+    /// # Errors
+    /// As [`Parts::open`].
+    pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
+        let Parts { ledger, mut settings, mut catalog, work } = Parts::open(config).await?;
+        settings.on_demand = true;
+        settings.strike = false;
+        catalog.remember(known(&ledger).await.unwrap_or_default());
         let (controller, handle) = Controller::new(settings);
         let shutdown = CancellationToken::new();
         let controller = tokio::spawn(controller.run(shutdown.clone()));
-        let mut catalog =
-            Catalog::new(config.definitions.clone(), Box::new(load), Box::new(conflicts));
-        catalog.remember(known(&ledger).await.unwrap_or_default());
         let handlers = handlers(work, &handle);
         let server = Server { handle, handlers, reload: Arc::new(|| {}) };
-        Ok((Self { server, ledger, shutdown, controller }, catalog))
+        let engine = Self { server, ledger, shutdown, controller };
+        let read = tokio::task::spawn_blocking(move || settled(&mut catalog)).await;
+        let declared = match read {
+            Ok(snapshot) => {
+                engine.server.handle.declare_now(snapshot, false).await;
+                engine.server.handle.settled().await.map_err(anyhow::Error::msg)
+            }
+            Err(error) => Err(error.into()),
+        };
+        match declared {
+            Ok(()) => Ok(engine),
+            Err(error) => {
+                engine.stop().await;
+                Err(error)
+            }
+        }
     }
 
     /// Stops passes in good order, keeps everything and lets other processes at the ledger.
@@ -120,14 +131,32 @@ impl Engine {
         if let Err(error) = self.controller.await {
             warn!("the controller ended badly: {error}");
         }
-        if let Err(error) = self.ledger.close().await {
-            warn!("the ledger did not close: {error}");
-        }
+        close(self.ledger).await;
     }
 }
 
+/// Lets other processes at the ledger.
+pub(super) async fn close(ledger: Ledger) {
+    if let Err(error) = ledger.close().await {
+        warn!("the ledger did not close: {error}");
+    }
+}
+
+/// What the directory says once nobody writes in it: a file that was just written is not judged
+/// at once, for it may be written in pieces.
+fn settled(catalog: &mut Catalog) -> Snapshot {
+    let mut look = catalog.look(false);
+    for _ in 0..LOOKS {
+        if look.unsettled {
+            std::thread::sleep(BETWEEN_LOOKS);
+            look = catalog.look(false);
+        }
+    }
+    look.snapshot
+}
+
 /// What the controller does not answer itself.
-fn handlers(work: Work, handle: &Handle) -> Handlers {
+pub(super) fn handlers(work: Work, handle: &Handle) -> Handlers {
     let (planning, plans) = (work.clone(), handle.clone());
     let (comparing, comparisons) = (work.clone(), handle.clone());
     let failures = handle.clone();

@@ -56,3 +56,9 @@ impl Failure {
         Self { exit, message: message.into() }
     }
 }
+
+/// Nothing is selected, although every name is known: the definition is not valid.
+pub(super) fn no_mailbox() -> anyhow::Error {
+    let message = "no valid definition has a mailbox for that; `drover check` tells more";
+    Failure::new(CONFIG, message).into()
+}

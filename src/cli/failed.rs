@@ -56,5 +56,5 @@ fn render(messages: &[FailedMessage], retry: bool) -> String {
     };
     let end = [then, hint].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
     let separator = if end.is_empty() { "" } else { ": " };
-    format!("{}{n}{separator}{end}", output::text(&table))
+    format!("{}{n}{separator}{end}", output::text(&mut table))
 }

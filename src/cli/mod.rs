@@ -171,12 +171,15 @@ impl Cli {
             Command::Reload => daemon::reload(&config).await?,
             command => {
                 let backend = Backend::connect(&config).await?;
+                // The way out of a watch; an interruption of everything else.
+                let is_watch = matches!(command, Command::Status { watch: true, .. });
                 let done = tokio::select! {
                     done = ask(&backend, command, format) => done,
                     // An engine of our own must not be left in the middle of a write.
-                    Ok(()) = tokio::signal::ctrl_c() => {
-                        Err(Failure::new(exit::ERROR, "interrupted").into())
-                    }
+                    Ok(()) = tokio::signal::ctrl_c() => match is_watch {
+                        true => Ok(exit::OK),
+                        false => Err(Failure::new(exit::ERROR, "interrupted").into()),
+                    },
                 };
                 backend.close().await;
                 return done;

@@ -62,6 +62,9 @@ pub(super) fn right(text: impl ToString) -> Cell {
 }
 
 /// A table's text, without the blanks at the ends of lines.
-pub(super) fn text(table: &Table) -> String {
+pub(super) fn text(table: &mut Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
 }

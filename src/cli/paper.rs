@@ -1,6 +1,7 @@
 //! What describes drover itself: schemas, completions, the manual.
 
 use clap::CommandFactory;
+use clap_mangen::Man;
 use schemars::schema_for;
 
 use super::{Cli, output};
@@ -55,12 +56,42 @@ pub(super) fn completions(shell: clap_complete::Shell) -> std::io::Result<()> {
     output::print(&String::from_utf8_lossy(&text))
 }
 
-/// Prints the manual page, for man(1).
+/// Prints the manual page, for man(1): all of it on one page.
 ///
 /// # Errors
 /// It cannot be written.
 pub(super) fn man() -> std::io::Result<()> {
+    let mut drover = Cli::command();
+    drover.build();
+    let page = Man::new(drover.clone().disable_help_subcommand(true));
     let mut text = Vec::new();
-    clap_mangen::Man::new(Cli::command()).render(&mut text)?;
+    page.render_title(&mut text)?;
+    page.render_name_section(&mut text)?;
+    page.render_synopsis_section(&mut text)?;
+    page.render_description_section(&mut text)?;
+    page.render_options_section(&mut text)?;
+    text.extend(b".SH COMMANDS\n");
+    for command in drover.get_subcommands().filter(|command| command.get_name() != "help") {
+        // Its own arguments only: the global ones stand above.
+        let command = command.clone().mut_args(|arg| {
+            let is_global = arg.is_global_set() || arg.get_id() == "help";
+            arg.hide(is_global)
+        });
+        let page = Man::new(command.clone());
+        text.extend(format!(".SS drover {}\n", command.get_name()).bytes());
+        let mut section = Vec::new();
+        page.render_description_section(&mut section)?;
+        if command.get_arguments().any(|arg| !arg.is_hide_set()) {
+            page.render_options_section(&mut section)?;
+        }
+        let section = String::from_utf8_lossy(&section);
+        let lines = section.lines().filter(|line| !line.starts_with(".SH "));
+        text.extend(lines.flat_map(|line| [line, "\n"]).flat_map(str::bytes));
+    }
+    page.render_extra_section(&mut text)?;
+    text.extend(
+        b".SH FILES\n/etc/drover/config.toml, /etc/drover/definitions/*.toml, \
+          /var/lib/drover, /run/drover/drover.sock\n",
+    );
     output::print(&String::from_utf8_lossy(&text))
 }

@@ -21,7 +21,11 @@ pub(super) async fn plan(
     drop(waiting);
     match format {
         Format::Json => output::print_json(&plans)?,
+        Format::Table if plans.is_empty() => {}
         Format::Table => output::print(&render(&plans))?,
+    }
+    if plans.is_empty() {
+        return Err(exit::no_mailbox());
     }
     Ok(if plans.iter().any(|plan| plan.error.is_some()) {
         exit::ERROR
@@ -60,9 +64,7 @@ fn render(plans: &[MailboxPlan]) -> String {
     if n_quiet > 0 {
         text += &format!("{}: nothing to do\n", counted(n_quiet, "mailbox"));
     }
-    if plans.is_empty() {
-        text += "there is no mailbox\n";
-    } else if (n_quiet as usize) < plans.len() {
+    if (n_quiet as usize) < plans.len() {
         text += &format!("all together: {}\n", in_words(&total));
     }
     text
@@ -101,7 +103,7 @@ fn folders(plan: &Summary) -> String {
             or_blank(folder.filtered),
         ]);
     }
-    let mut text = output::text(&table);
+    let mut text = output::text(&mut table);
     if n_still > 0 {
         text += &format!("  and {} with nothing to do\n", counted(n_still, "folder"));
     }

@@ -72,9 +72,13 @@ pub(super) async fn watch(
             screen.set_message(view.render(&status, now));
         } else {
             for mailbox in &status.mailboxes {
-                let line = format!("{}: {}", name_of(mailbox), view.now(mailbox, now));
-                if told.insert(name_of(mailbox), line.clone()).as_ref() != Some(&line) {
-                    output::print(&format!("{} {line}", now.format("%H:%M:%S")))?;
+                // Time goes by; that alone is no news.
+                let ended = mailbox.last_pass.as_ref().map(|pass| pass.ended);
+                let news = (mailbox.phase, mailbox.reason.clone(), mailbox.progress, ended);
+                if told.insert(name_of(mailbox), news.clone()) != Some(news) {
+                    let (name, what) = (name_of(mailbox), view.now(mailbox, now));
+                    let time = now.format("%H:%M:%S");
+                    output::print(&format!("{time} {name}: {}: {what}", mailbox.phase))?;
                 }
             }
         }
@@ -182,7 +186,7 @@ impl View {
                 Cell::new(self.now(mailbox, now)),
             ]);
         }
-        output::text(&table)
+        output::text(&mut table)
     }
 
     /// What happens, what drover will do, and what the operator should do.
@@ -203,8 +207,8 @@ impl View {
             return format!("{reason}: {}", parts.join("; "));
         }
         let last = mailbox.last_pass.as_ref().map(|pass| match &pass.error {
-            Some(error) => format!("last pass failed {}: {}", since(pass.ended, now), tame(error)),
-            None => format!("{} {}", in_words(pass), since(pass.ended, now)),
+            Some(error) => format!("{}: failed: {}", since(pass.ended, now), tame(error)),
+            None => format!("{}: {}", since(pass.ended, now), in_words(pass)),
         });
         let parts: Vec<String> = match mailbox.phase {
             Phase::Complete => last.into_iter().collect(),
@@ -228,7 +232,7 @@ fn migrations(all: &[MigrationStatus], now: DateTime<Utc>) -> String {
             Cell::new(migration.cutover_at.map_or_else(|| "–".into(), moment)),
         ]);
     }
-    output::text(&table)
+    output::text(&mut table)
 }
 
 fn problems(migration: &MigrationStatus) -> String {
@@ -273,5 +277,5 @@ fn conditions(migration: &MigrationStatus, now: DateTime<Utc>) -> String {
             why,
         ]);
     }
-    format!("\n{}", output::text(&table))
+    format!("\n{}", output::text(&mut table))
 }

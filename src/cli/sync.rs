@@ -69,7 +69,11 @@ pub(super) async fn sync(
     drop(bars);
     match format {
         Format::Json => output::print_json(&synced)?,
+        Format::Table if synced.is_empty() => {}
         Format::Table => output::print(&render(&synced))?,
+    }
+    if synced.is_empty() {
+        return Err(exit::no_mailbox());
     }
     let n_failed = synced.iter().filter(|one| !is_fine(one)).count();
     Ok(match n_failed {
@@ -105,13 +109,10 @@ fn render(synced: &[Synced]) -> String {
             }
         }
     }
-    if synced.is_empty() {
-        text += "there is no mailbox\n";
-    }
     text
 }
 
-/// What a pass did: `12 messages copied (1.2 MiB), 3 adopted, 4,000 already there, in 1.2 s`.
+/// What a pass did: `12 messages copied (1.2 MiB), 3 adopted, 4,000 already there in 1.2 s`.
 pub(super) fn in_words(pass: &PassRecord) -> String {
     let accounts = &pass.accounts;
     let more = [
@@ -132,7 +133,7 @@ pub(super) fn in_words(pass: &PassRecord) -> String {
         more.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{} {what}", count(n))),
     );
     let time = (pass.ended - pass.began).to_std().unwrap_or_default();
-    format!("{}, in {}", parts.join(", "), took(time))
+    format!("{} in {}", parts.join(", "), took(time))
 }
 
 /// What a pass is doing, in words.

@@ -22,7 +22,11 @@ pub(super) async fn verify(
     drop(waiting);
     match format {
         Format::Json => output::print_json(&verified)?,
+        Format::Table if verified.is_empty() => {}
         Format::Table => output::print(&render(&verified))?,
+    }
+    if verified.is_empty() {
+        return Err(exit::no_mailbox());
     }
     Ok(if verified.iter().any(|one| one.error.is_some()) {
         exit::ERROR
@@ -62,9 +66,6 @@ fn render(verified: &[Verified]) -> String {
             text += &differences(comparison);
         }
     }
-    if verified.is_empty() {
-        text += "there is no mailbox\n";
-    }
     text
 }
 
@@ -101,7 +102,7 @@ fn differences(comparison: &Comparison) -> String {
                 tame(&[named.as_str(), detail].join(" ")).into(),
             ]);
         }
-        text += &output::text(&table);
+        text += &output::text(&mut table);
         let hidden = folder.total().saturating_sub(folder.differences.len() as u64);
         if hidden > 0 {
             text += &format!("    and {} more\n", count(hidden));

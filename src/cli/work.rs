@@ -16,8 +16,8 @@ use tokio::time::sleep;
 
 use crate::control::ProgressSender;
 use crate::controller::{Failed, Handle, PassJob, Selected, phase};
-use crate::ledger::{self, Change, MailboxKey, MailboxLedger, PassRecord, Verdict};
-use crate::model::{Accounts, PassKind};
+use crate::ledger::{self, Change, MailboxKey, MailboxLedger, Verdict};
+use crate::model::PassKind;
 use crate::sync::plan::Summary;
 use crate::sync::verify::Comparison;
 use crate::sync::{self, Context, Progress};
@@ -218,41 +218,16 @@ impl Work {
     }
 }
 
-/// Runs a pass for the controller and writes it into the mailbox's history.
+/// Runs a pass for the controller, once nobody else looks at the mailbox.
 pub(super) async fn run_pass(context: Context, job: PassJob) -> Result<sync::Report, sync::Error> {
-    let began = Utc::now();
-    let pass = loop {
+    loop {
         // Somebody may be looking at the mailbox just now; they do not look for long.
         let pass = sync::run(&context, &job.mailbox, job.kind, &job.progress, &job.stop).await;
         if !is_leased(&pass) || job.stop.is_cancelled() {
-            break pass;
+            return pass;
         }
         sleep(AGAIN).await;
-    };
-    let record = match &pass {
-        Ok(report) => report.record.clone(),
-        Err(sync::Error::Stopped) => return pass,
-        Err(error) => PassRecord {
-            kind: job.kind,
-            began,
-            ended: Utc::now(),
-            accounts: Accounts::default(),
-            bytes: 0,
-            flag_changes: 0,
-            moves: 0,
-            removed: 0,
-            error: Some(error.to_string()),
-        },
-    };
-    // The history is a convenience: what matters was committed by the pass.
-    let kept = match lease(&context, &job.key, None).await {
-        Ok(lease) => lease.commit(vec![Change::AddPass(record)]).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = kept {
-        tracing::warn!(mailbox = %job.key, "the pass is missing in the history: {error}");
     }
-    pass
 }
 
 /// As operators name a mailbox.

@@ -37,6 +37,7 @@ pub async fn run(
     let outcome = pass.run(began).await;
     let record = match &outcome {
         Ok(report) => report.record.clone(),
+        Err(Error::Stopped) => return outcome,
         Err(error) => {
             let done = progress.read();
             let error = Some(error.to_string());
