@@ -282,3 +282,22 @@ async fn a_final_pass_is_quiet_once_everything_is_there() {
     assert!(world.pass(PassKind::Final).await.quiet);
     world.assert_same();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_moved_out_of_a_folder_that_is_then_deleted_is_moved_although_its_subfolder_stays() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Old/Sub");
+    here.create("Old");
+    here.create("New");
+    here.append_many("Old", &[note("a"), note("b")]);
+    here.append_many("Old/Sub", &[note("c")]);
+    world.seed().await;
+    let uids = here.uids("Old");
+    here.uid_move("Old", &uids, "New");
+    here.delete_folder("Old");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (0, 2));
+    assert_eq!(subjects(&mut world.at_destination(), "New"), ["a", "b"]);
+    assert!(world.at_destination().uids("Old").is_empty());
+}

@@ -71,8 +71,9 @@ pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, E
             destination.folders().await.map_err(at_destination)
         },)?;
     let mut looked: HashMap<FolderName, Looked> = HashMap::new();
+    let mut ghosts: HashSet<FolderName> = HashSet::new();
     for round in 1..=ROUNDS {
-        let moved = look(basis, lane.source.as_mut(), &statuses, &mut looked).await?;
+        let moved = look(basis, lane.source.as_mut(), &statuses, &mut looked, &mut ghosts).await?;
         if !moved || basis.kind == PassKind::Seed || round == ROUNDS {
             break;
         }
@@ -84,6 +85,7 @@ pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, E
         }
     }
 
+    statuses.retain(|s| !ghosts.contains(&s.folder.name));
     let mut folding = Folding::new(basis, &statuses, &there, lane);
     let (mut works, mut closed) = folding.assign(lane.source.as_mut(), looked).await?;
     let mut places = std::mem::take(&mut folding.places);
@@ -147,12 +149,14 @@ fn followed<'a>(
 }
 
 /// Surveys every folder that may have changed since it was last looked at in this pass. Tells
-/// whether anything was found to have moved, so that another look is worth it.
+/// whether anything was found to have moved, so that another look is worth it. Folders that are
+/// listed and yet do not exist are `ghosts`: Dovecot lists a deleted folder that has subfolders.
 async fn look(
     basis: &Basis<'_>,
     source: &mut dyn Source,
     statuses: &[FolderStatus],
     looked: &mut HashMap<FolderName, Looked>,
+    ghosts: &mut HashSet<FolderName>,
 ) -> Result<bool, Error> {
     let mut moved = false;
     looked.retain(|name, _| statuses.iter().any(|s| s.folder.name == *name));
@@ -175,19 +179,22 @@ async fn look(
         } else {
             match source.changes(name, cursor).await {
                 Ok(changes) => Some(changes),
-                // Gone between LIST and EXAMINE: the next look at the list will say so too.
+                // Gone between LIST and EXAMINE, or never there: the next look tells.
                 Err(crate::platform::Error::FolderGone(_)) => {
-                    moved = true;
+                    looked.remove(name);
+                    moved |= ghosts.insert(name.clone());
                     continue;
                 }
                 Err(error) => return Err(at_source(error)),
             }
         };
+        ghosts.remove(name);
         moved |= changes.is_some();
         let (status, full) = (status.clone(), cursor.is_none());
         looked.insert(name.clone(), Looked { status, changes, full });
     }
-    let vanished = |f: &FollowedFolder| !statuses.iter().any(|s| s.folder.name == f.name);
+    let is = |f: &FollowedFolder, s: &FolderStatus| s.selectable && s.folder.name == f.name;
+    let vanished = |f: &FollowedFolder| !statuses.iter().any(|s| is(f, s));
     Ok(moved || basis.overview.folders.values().any(vanished))
 }
 
@@ -248,7 +255,9 @@ impl<'a> Folding<'a> {
         mut looked: HashMap<FolderName, Looked>,
     ) -> Result<(Vec<Work>, Vec<Closed>), Error> {
         let overview = self.basis.overview;
-        let listed: HashSet<&FolderName> = self.statuses.iter().map(|s| &s.folder.name).collect();
+        // A mere node of the hierarchy is no folder any more: what was in it is gone.
+        let selectable = self.statuses.iter().filter(|s| s.selectable);
+        let listed: HashSet<&FolderName> = selectable.map(|s| &s.folder.name).collect();
         let mut vanished: Vec<&FollowedFolder> =
             overview.folders.values().filter(|f| !listed.contains(&f.name)).collect();
         let mut matched: HashSet<FolderNo> = HashSet::new();
