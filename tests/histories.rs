@@ -248,13 +248,9 @@ impl Player<'_> {
         match step {
             Step::Pass => self.pass().await.map(drop),
             Step::Cut(after) => self.cut(*after).await,
-            Step::Crash(after) => {
-                self.crash(*after).await;
-                Ok(())
-            }
+            Step::Crash(after) => self.crash(*after).await,
             Step::Reopen => {
-                self.world.close_ledger().await;
-                self.world.open_ledger().await;
+                self.reopen().await;
                 Ok(())
             }
             Step::TheyDelete { .. }
@@ -451,14 +447,21 @@ impl Player<'_> {
         Ok(())
     }
 
-    async fn crash(&mut self, after: u64) {
+    async fn reopen(&mut self) {
+        self.world.close_ledger().await;
+        self.world.open_ledger().await;
+    }
+
+    async fn crash(&mut self, after: u64) -> Result<(), String> {
         let stop = CancellationToken::new();
         let run = tokio::time::timeout(Duration::from_millis(after), self.run(&stop)).await;
         match run {
             Ok(Ok(_)) => self.learn(),
-            Ok(Err(error)) => panic!("the pass before the crash failed: {error}"),
+            Ok(Err(error)) => return Err(error.to_string()),
             Err(_) => (self.model.unsettled, self.model.shuffled) = (true, true),
         }
+        self.reopen().await;
+        Ok(())
     }
 
     /// A pass ran to its end: this is what it saw.

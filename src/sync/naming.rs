@@ -146,3 +146,6 @@ fn escape_edges(segment: &str) -> String {
     }
     format!("{}{trimmed}{}", "=20".repeat(start), "=20".repeat(end))
 }
+
+#[cfg(test)]
+mod tests;
