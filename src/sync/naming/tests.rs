@@ -112,6 +112,17 @@ fn what_separates_at_the_destination_is_escaped_in_a_name() {
 }
 
 #[test]
+fn without_a_separator_a_subfolder_is_not_taken_for_a_name_with_a_slash() {
+    let paths = [FolderPath::new(["a", "b"]), FolderPath::new(["a/b"]), FolderPath::new(["a=2Fb"])];
+    let source: Vec<FolderStatus> = paths.iter().map(|p| status(p, None)).collect();
+    let (rules, naming) = (FolderRules::default(), flat());
+    let namer = Namer::new(&rules, &naming, &source, &[]);
+    let names: Vec<FolderName> = source.iter().map(|s| namer.target(&s.folder).name).collect();
+    let wanted = ["a=2Fb", "a=3D2Fb", "a=3D3D2Fb"];
+    assert_eq!(names, wanted.map(|name| FolderName(name.into())));
+}
+
+#[test]
 fn a_folder_that_was_made_under_its_cautious_name_is_found_again() {
     let naming = slashes();
     let wanted = FolderPath::new(["What?"]);
