@@ -219,6 +219,8 @@ struct Folding<'a> {
     renames: Vec<Rename>,
     notes: Vec<String>,
     next_folder: u32,
+    /// Places that folders of this pass go to.
+    taken: HashSet<PlaceNo>,
 }
 
 /// A followed folder that is gone from the source, or whose ids are, with all its records.
@@ -246,6 +248,7 @@ impl<'a> Folding<'a> {
             renames: Vec::new(),
             notes: Vec::new(),
             next_folder: next,
+            taken: HashSet::new(),
         }
     }
 
@@ -308,6 +311,8 @@ impl<'a> Folding<'a> {
     ) -> Work {
         let Looked { status, changes, full } = look;
         let digest = rules_digest(self.basis.mailbox);
+        // What stands there under this name moves out of the way before.
+        target.exists &= !self.renames.iter().any(|r| r.from.0 == target.name);
         let old_place = before.as_ref().and_then(|f| self.places.get(&f.place)).cloned();
         let place = match (&before, &old_place) {
             // The same folder under the same rules stays where it is, whatever else appears at
@@ -322,6 +327,7 @@ impl<'a> Folding<'a> {
             },
             _ => self.place(&target),
         };
+        self.taken.insert(place);
         let no = match &before {
             Some(f) => f.no,
             None => {
@@ -382,12 +388,14 @@ impl<'a> Folding<'a> {
 
     /// Plans a rename of the place, if the destination's folder is drover's own to rename.
     fn rename(&mut self, f: &FollowedFolder, place: &Place, target: &Target) -> Option<PlaceNo> {
-        let alone =
-            self.basis.overview.folders.values().filter(|o| o.place == f.place).count() == 1;
+        let alone = self.basis.overview.folders.values().filter(|o| o.place == f.place).count()
+            == 1
+            && !self.taken.contains(&place.no);
+        let below = target.path.segments().starts_with(place.path.segments());
+        let free = !target.exists && !below && !self.places.values().any(|p| p.name == target.name);
         let there = self.there.iter().any(|s| s.folder.name == place.name);
         let allowed = self.basis.kind.mirrors() && self.basis.mailbox.carry.moves;
-        if !(allowed && alone && there && place.created && !place.path.is_inbox() && !target.exists)
-        {
+        if !(allowed && alone && there && free && place.created && !place.path.is_inbox()) {
             return None;
         }
         let carried_by_parent = self.renames.iter().any(|parent| {
@@ -584,9 +592,10 @@ fn finish(
         filtered: diff.filtered.clone(),
     };
     let flags = if basis.mailbox.carry.flags { diff.flagged } else { Vec::new() };
+    let needed = needs_place(&arrivals) || !work.relocations.is_empty();
     let plan = FolderPlan {
         no: work.no,
-        create: work.create || !work.target.exists && needs_place(&arrivals),
+        create: work.create || !work.target.exists && needed,
         folder: work.folder,
         target: work.target,
         place: work.place,
