@@ -301,3 +301,23 @@ async fn mail_moved_out_of_a_folder_that_is_then_deleted_is_moved_although_its_s
     assert_eq!(subjects(&mut world.at_destination(), "New"), ["a", "b"]);
     assert!(world.at_destination().uids("Old").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nameless_message_the_user_deleted_does_not_come_back_when_it_is_moved_at_the_source() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    let mut nameless = note("x");
+    nameless.bytes = b"X-Nothing: here\r\n\r\nbody\r\n".to_vec();
+    here.append_many("INBOX", &[note("a"), nameless, note("twin"), note("twin")]);
+    world.seed().await;
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.expunge_uids("INBOX", &uids[1..]);
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[1..], "Box");
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
+    assert!(world.at_destination().uids("Box").is_empty());
+    assert!(world.delta().await.quiet);
+}
