@@ -226,3 +226,26 @@ async fn a_message_the_destination_will_not_take_costs_only_itself() {
         assert_eq!(failures.len(), 1);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_moved_on_after_a_crash_is_not_copied_a_second_time() {
+    let mut world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("INBOX", &thick(190, "thick"));
+    // The first batch is away after a second. While the rate holds the next one back, for almost
+    // two more, its answer is not booked.
+    world.mailbox.carry.rate = Some(500_000);
+    let stop = CancellationToken::new();
+    let crash = tokio::time::timeout(Duration::from_millis(2_000), seed(&world, &stop)).await;
+    assert!(crash.is_err(), "the pass was too fast for this test");
+    world.close_ledger().await;
+    world.open_ledger().await;
+    assert!(!world.at_destination().uids("INBOX").is_empty());
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids, "Box");
+    world.mailbox.carry.rate = None;
+    world.seed().await;
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    assert!(world.delta().await.quiet);
+}
