@@ -631,14 +631,14 @@ async fn play(kind: Kind, source: Dovecot, destination: Dovecot) {
     };
     for seed in seeds {
         let mut steps = history(seed, kind);
-        let Err(mut wrong) = once(&mut world, kind, seed, &steps).await else { continue };
+        let Err(mut wrong) = Box::pin(once(&mut world, kind, seed, &steps)).await else { continue };
         // What the failure does not need is left out, from the end.
         let mut at = steps.len();
         while at > 0 {
             at -= 1;
             let mut fewer = steps.clone();
             fewer.remove(at);
-            if let Err(still) = once(&mut world, kind, seed, &fewer).await {
+            if let Err(still) = Box::pin(once(&mut world, kind, seed, &fewer)).await {
                 (steps, wrong) = (fewer, still);
             }
         }

@@ -207,7 +207,7 @@ impl Copy<'_> {
             Appended::Refused(refusal) if batch.parcels.len() == 1 => vec![Err(refusal)],
             _ => return Some(batch),
         };
-        if fates.iter().any(|fate| *fate == Ok(Landed::Somewhere)) {
+        if fates.contains(&Ok(Landed::Somewhere)) {
             return Some(batch);
         }
         changes.push(Change::DropIntent(batch.intent));

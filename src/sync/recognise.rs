@@ -52,9 +52,8 @@ pub(crate) async fn all(
     adopted(basis, lane, works, &news, &sightings, strangers, places, &mut arrivals).await?;
 
     let decide = |(w, items): (usize, Vec<Item>)| {
-        let one = |(n, item): (usize, Item)| {
-            arrivals.remove(&(w, n)).unwrap_or_else(|| Arrival::Copy(item))
-        };
+        let one =
+            |(n, item): (usize, Item)| arrivals.remove(&(w, n)).unwrap_or(Arrival::Copy(item));
         items.into_iter().enumerate().map(one).collect()
     };
     Ok(news.into_iter().enumerate().map(decide).collect())
