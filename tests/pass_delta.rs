@@ -282,3 +282,42 @@ async fn a_final_pass_is_quiet_once_everything_is_there() {
     assert!(world.pass(PassKind::Final).await.quiet);
     world.assert_same();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_moved_out_of_a_folder_that_is_then_deleted_is_moved_although_its_subfolder_stays() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Old/Sub");
+    here.create("Old");
+    here.create("New");
+    here.append_many("Old", &[note("a"), note("b")]);
+    here.append_many("Old/Sub", &[note("c")]);
+    world.seed().await;
+    let uids = here.uids("Old");
+    here.uid_move("Old", &uids, "New");
+    here.delete_folder("Old");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (0, 2));
+    assert_eq!(subjects(&mut world.at_destination(), "New"), ["a", "b"]);
+    assert!(world.at_destination().uids("Old").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nameless_message_the_user_deleted_does_not_come_back_when_it_is_moved_at_the_source() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    let mut nameless = note("x");
+    nameless.bytes = b"X-Nothing: here\r\n\r\nbody\r\n".to_vec();
+    here.append_many("INBOX", &[note("a"), nameless, note("twin"), note("twin")]);
+    world.seed().await;
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.expunge_uids("INBOX", &uids[1..]);
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[1..], "Box");
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
+    assert!(world.at_destination().uids("Box").is_empty());
+    assert!(world.delta().await.quiet);
+}

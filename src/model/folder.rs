@@ -199,3 +199,6 @@ pub struct Folder {
     /// What it is for, by the server's own word or by a well-known name.
     pub role: Option<Role>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -235,3 +235,6 @@ impl fmt::Display for IdSet {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

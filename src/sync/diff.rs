@@ -152,3 +152,6 @@ impl<'a> Differ<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

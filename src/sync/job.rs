@@ -615,5 +615,6 @@ fn record_of(item: &Item, of: &Departed, place: PlaceNo, at: Option<ItemId>) -> 
 }
 
 fn brings(folder: &FolderPlan) -> bool {
-    folder.arrivals.iter().any(|a| matches!(a, Arrival::Copy(_) | Arrival::Move { .. }))
+    let arrives = |a: &Arrival| matches!(a, Arrival::Copy(_) | Arrival::Move { .. });
+    folder.arrivals.iter().any(arrives) || !folder.relocations.is_empty()
 }

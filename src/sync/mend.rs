@@ -19,8 +19,8 @@ use super::lane::{Lane, at_destination};
 use super::pairing::{Sizes, Trait, pair};
 use super::recognise::stranger;
 
-/// Waits until nothing that an earlier pass sent can still be under way, then settles its moves.
-/// Copies are settled by being recognised at the destination; see `recognise`.
+/// Waits until nothing that an earlier pass sent can still be under way, then settles what it left.
+/// Copies that are in doubt are settled by their content; see `recognise`.
 pub(crate) async fn intents(
     ledger: &MailboxLedger,
     overview: &Overview,
@@ -37,35 +37,105 @@ pub(crate) async fn intents(
     if let Some(left) = grace.checked_sub(age) {
         tokio::time::sleep(left).await;
     }
+    // What one intent settles is no candidate for the next.
+    let mut places = overview.places.clone();
     for intent in &overview.intents {
         if intent.items.iter().any(|item| item.moved_from.is_some()) {
-            moves(ledger, overview, lane, intent).await?;
+            moves(ledger, &mut places, lane, intent).await?;
+        } else {
+            copies(ledger, &mut places, lane, intent).await?;
         }
     }
     Ok(())
 }
 
+/// Books which of an intent's copies landed. Not left to their recognition: by then the message
+/// may have moved on at the source, and would be copied once more where it is now.
+async fn copies(
+    ledger: &MailboxLedger,
+    places: &mut Places,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<(), Error> {
+    let Some(place) = places.get_mut(&intent.place) else { return Ok(()) };
+    let landed = appeared(lane.destination.as_mut(), place, intent).await?;
+    // What has no Message-ID is left to be settled by its content.
+    let named = |s: &Sighting| s.message_id.is_some();
+    let theirs: Vec<Trait> = landed
+        .iter()
+        .map(|s| Trait { fingerprint: s.fingerprint, size: s.size, date: None, named: named(s) })
+        .collect();
+    let ours: Vec<Trait> = intent
+        .items
+        .iter()
+        .map(|i| Trait { fingerprint: i.fingerprint, size: i.size, date: None, named: true })
+        .collect();
+    let sure = pair(&ours, &theirs, Sizes::TwoServers).sure;
+    if sure.is_empty() {
+        return Ok(());
+    }
+    // The crash may have come before the place was ever filed with its epoch.
+    place.epoch = Some(intent.epoch);
+    let mut changes = Vec::new();
+    for &(mine, yours) in &sure {
+        let (item, at) = (&intent.items[mine], landed[yours].id);
+        place.known.insert(at);
+        let record = Record {
+            id: item.id,
+            place: intent.place,
+            at: Some(at),
+            origin: OURS,
+            flags: item.flags.clone(),
+            fingerprint: item.fingerprint,
+            size: item.size,
+            date: item.date,
+        };
+        changes.push(Change::DropFailures(item.folder, IdSet::range(item.id, item.id)));
+        changes.push(Change::PutRecords(item.folder, vec![record]));
+    }
+    let settled: HashSet<usize> = sure.into_iter().map(|(mine, _)| mine).collect();
+    let mut n = 0..;
+    let mut left = intent.clone();
+    left.items.retain(|_| n.next().is_some_and(|n| !settled.contains(&n)));
+    changes.push(match left.items.is_empty() {
+        true => Change::DropIntent(intent.no),
+        false => Change::PutIntent(left),
+    });
+    changes.push(Change::PutPlace(place.clone()));
+    ledger.commit(changes).await?;
+    Ok(())
+}
+
+/// What came into an intent's place since it was made and is nobody's yet.
+async fn appeared(
+    destination: &mut dyn Destination,
+    place: &Place,
+    intent: &Intent,
+) -> Result<Vec<Sighting>, Error> {
+    let Some((epoch, next)) = open(destination, place).await? else { return Ok(Vec::new()) };
+    if epoch != intent.epoch {
+        return Ok(Vec::new());
+    }
+    let since = IdSet::range(intent.next, ItemId(next.0.saturating_sub(1)));
+    let unseen = since.difference(&place.known);
+    if unseen.is_empty() {
+        return Ok(Vec::new());
+    }
+    destination.sight(&place.name, &unseen).await.map_err(at_destination)
+}
+
 /// Finds out which of an intent's moves happened.
 async fn moves(
     ledger: &MailboxLedger,
-    overview: &Overview,
+    places: &mut Places,
     lane: &mut Lane,
     intent: &Intent,
 ) -> Result<(), Error> {
     let mut changes = vec![Change::DropIntent(intent.no)];
     let mut landed = Vec::new();
-    let mut place = overview.places.get(&intent.place).cloned();
-    if let Some(place) = &mut place {
-        let destination = lane.destination.as_mut();
-        if let Some((epoch, next)) = open(destination, place).await?
-            && epoch == intent.epoch
-        {
-            let since = IdSet::range(intent.next, ItemId(next.0.saturating_sub(1)));
-            let unseen = since.difference(&place.known);
-            if !unseen.is_empty() {
-                landed = destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
-            }
-        }
+    let mut place = places.get(&intent.place).cloned();
+    if let Some(place) = &place {
+        landed = appeared(lane.destination.as_mut(), place, intent).await?;
     }
     for item in &intent.items {
         let Some(from) = &item.moved_from else { continue };
@@ -84,14 +154,18 @@ async fn moves(
             };
             changes.push(Change::PutRecords(item.folder, vec![record]));
             if let Some(place) = &mut place {
+                place.epoch = Some(intent.epoch);
                 place.known.insert(at);
             }
-        } else if !still_there(overview, lane, from).await? {
+        } else if !still_there(places, lane, from).await? {
             // Neither here nor there: its user took it away meanwhile.
             changes.extend(forget_copy(ledger, from).await?);
         }
     }
-    changes.extend(place.map(Change::PutPlace));
+    if let Some(place) = place {
+        changes.push(Change::PutPlace(place.clone()));
+        places.insert(place.no, place);
+    }
     ledger.commit(changes).await?;
     Ok(())
 }
@@ -104,12 +178,8 @@ pub(crate) fn unfile(from: &MovedFrom) -> Change {
     }
 }
 
-async fn still_there(
-    overview: &Overview,
-    lane: &mut Lane,
-    from: &MovedFrom,
-) -> Result<bool, Error> {
-    let Some(place) = overview.places.get(&from.place) else { return Ok(false) };
+async fn still_there(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<bool, Error> {
+    let Some(place) = places.get(&from.place) else { return Ok(false) };
     let ids = IdSet::range(from.at, from.at);
     match lane.destination.sight(&place.name, &ids).await {
         Ok(seen) => Ok(!seen.is_empty()),

@@ -130,7 +130,9 @@ impl<'a> Namer<'a> {
             first.push('=');
         }
         if separator.is_none() {
-            segments = vec![segments.join("=2F")];
+            // The written form keeps a subfolder apart from a segment with a slash in it.
+            let written = FolderPath::new(segments).to_string();
+            segments = vec![written.replace('/', "=2F")];
         }
         FolderPath::new(segments)
     }
@@ -146,3 +148,6 @@ fn escape_edges(segment: &str) -> String {
     }
     format!("{}{trimmed}{}", "=20".repeat(start), "=20".repeat(end))
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,3 +88,6 @@ pub(crate) fn by_digest(
         .filter_map(|(at, digest)| Some((*at, supply.get_mut(digest)?.pop_front()?)))
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

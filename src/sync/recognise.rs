@@ -52,9 +52,8 @@ pub(crate) async fn all(
     adopted(basis, lane, works, &news, &sightings, strangers, places, &mut arrivals).await?;
 
     let decide = |(w, items): (usize, Vec<Item>)| {
-        let one = |(n, item): (usize, Item)| {
-            arrivals.remove(&(w, n)).unwrap_or_else(|| Arrival::Copy(item))
-        };
+        let one =
+            |(n, item): (usize, Item)| arrivals.remove(&(w, n)).unwrap_or(Arrival::Copy(item));
         items.into_iter().enumerate().map(one).collect()
     };
     Ok(news.into_iter().enumerate().map(decide).collect())
@@ -235,8 +234,10 @@ async fn moved(
             let mut found = by_digest(&my.collect::<Vec<_>>(), &your.collect::<Vec<_>>());
             // A copy that its user removed cannot be compared any more. Headers, size and date
             // agree: better to leave it removed than to bring it back (law 4).
+            let is_lost =
+                |d: &Departed| d.at.is_none_or(|at| !theirs_by.contains_key(&(d.place, at)));
             let mut lost: Vec<usize> =
-                yours.iter().copied().filter(|&y| departed[right[y]].1.at.is_none()).collect();
+                yours.iter().copied().filter(|&y| is_lost(&departed[right[y]].1)).collect();
             for m in mine {
                 if !found.iter().any(|(a, _)| *a == m)
                     && let Some(at) = lost.iter().position(|&y| theirs[y].date == ours[m].date)

@@ -71,8 +71,9 @@ pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, E
             destination.folders().await.map_err(at_destination)
         },)?;
     let mut looked: HashMap<FolderName, Looked> = HashMap::new();
+    let mut ghosts: HashSet<FolderName> = HashSet::new();
     for round in 1..=ROUNDS {
-        let moved = look(basis, lane.source.as_mut(), &statuses, &mut looked).await?;
+        let moved = look(basis, lane.source.as_mut(), &statuses, &mut looked, &mut ghosts).await?;
         if !moved || basis.kind == PassKind::Seed || round == ROUNDS {
             break;
         }
@@ -84,6 +85,7 @@ pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, E
         }
     }
 
+    statuses.retain(|s| !ghosts.contains(&s.folder.name));
     let mut folding = Folding::new(basis, &statuses, &there, lane);
     let (mut works, mut closed) = folding.assign(lane.source.as_mut(), looked).await?;
     let mut places = std::mem::take(&mut folding.places);
@@ -147,12 +149,14 @@ fn followed<'a>(
 }
 
 /// Surveys every folder that may have changed since it was last looked at in this pass. Tells
-/// whether anything was found to have moved, so that another look is worth it.
+/// whether anything was found to have moved, so that another look is worth it. Folders that are
+/// listed and yet do not exist are `ghosts`: Dovecot lists a deleted folder that has subfolders.
 async fn look(
     basis: &Basis<'_>,
     source: &mut dyn Source,
     statuses: &[FolderStatus],
     looked: &mut HashMap<FolderName, Looked>,
+    ghosts: &mut HashSet<FolderName>,
 ) -> Result<bool, Error> {
     let mut moved = false;
     looked.retain(|name, _| statuses.iter().any(|s| s.folder.name == *name));
@@ -175,19 +179,22 @@ async fn look(
         } else {
             match source.changes(name, cursor).await {
                 Ok(changes) => Some(changes),
-                // Gone between LIST and EXAMINE: the next look at the list will say so too.
+                // Gone between LIST and EXAMINE, or never there: the next look tells.
                 Err(crate::platform::Error::FolderGone(_)) => {
-                    moved = true;
+                    looked.remove(name);
+                    moved |= ghosts.insert(name.clone());
                     continue;
                 }
                 Err(error) => return Err(at_source(error)),
             }
         };
+        ghosts.remove(name);
         moved |= changes.is_some();
         let (status, full) = (status.clone(), cursor.is_none());
         looked.insert(name.clone(), Looked { status, changes, full });
     }
-    let vanished = |f: &FollowedFolder| !statuses.iter().any(|s| s.folder.name == f.name);
+    let is = |f: &FollowedFolder, s: &FolderStatus| s.selectable && s.folder.name == f.name;
+    let vanished = |f: &FollowedFolder| !statuses.iter().any(|s| is(f, s));
     Ok(moved || basis.overview.folders.values().any(vanished))
 }
 
@@ -212,6 +219,8 @@ struct Folding<'a> {
     renames: Vec<Rename>,
     notes: Vec<String>,
     next_folder: u32,
+    /// Places that folders of this pass go to.
+    taken: HashSet<PlaceNo>,
 }
 
 /// A followed folder that is gone from the source, or whose ids are, with all its records.
@@ -239,6 +248,7 @@ impl<'a> Folding<'a> {
             renames: Vec::new(),
             notes: Vec::new(),
             next_folder: next,
+            taken: HashSet::new(),
         }
     }
 
@@ -248,7 +258,9 @@ impl<'a> Folding<'a> {
         mut looked: HashMap<FolderName, Looked>,
     ) -> Result<(Vec<Work>, Vec<Closed>), Error> {
         let overview = self.basis.overview;
-        let listed: HashSet<&FolderName> = self.statuses.iter().map(|s| &s.folder.name).collect();
+        // A mere node of the hierarchy is no folder any more: what was in it is gone.
+        let selectable = self.statuses.iter().filter(|s| s.selectable);
+        let listed: HashSet<&FolderName> = selectable.map(|s| &s.folder.name).collect();
         let mut vanished: Vec<&FollowedFolder> =
             overview.folders.values().filter(|f| !listed.contains(&f.name)).collect();
         let mut matched: HashSet<FolderNo> = HashSet::new();
@@ -299,6 +311,8 @@ impl<'a> Folding<'a> {
     ) -> Work {
         let Looked { status, changes, full } = look;
         let digest = rules_digest(self.basis.mailbox);
+        // What stands there under this name moves out of the way before.
+        target.exists &= !self.renames.iter().any(|r| r.from.0 == target.name);
         let old_place = before.as_ref().and_then(|f| self.places.get(&f.place)).cloned();
         let place = match (&before, &old_place) {
             // The same folder under the same rules stays where it is, whatever else appears at
@@ -313,6 +327,7 @@ impl<'a> Folding<'a> {
             },
             _ => self.place(&target),
         };
+        self.taken.insert(place);
         let no = match &before {
             Some(f) => f.no,
             None => {
@@ -373,12 +388,14 @@ impl<'a> Folding<'a> {
 
     /// Plans a rename of the place, if the destination's folder is drover's own to rename.
     fn rename(&mut self, f: &FollowedFolder, place: &Place, target: &Target) -> Option<PlaceNo> {
-        let alone =
-            self.basis.overview.folders.values().filter(|o| o.place == f.place).count() == 1;
+        let alone = self.basis.overview.folders.values().filter(|o| o.place == f.place).count()
+            == 1
+            && !self.taken.contains(&place.no);
+        let below = target.path.segments().starts_with(place.path.segments());
+        let free = !target.exists && !below && !self.places.values().any(|p| p.name == target.name);
         let there = self.there.iter().any(|s| s.folder.name == place.name);
         let allowed = self.basis.kind.mirrors() && self.basis.mailbox.carry.moves;
-        if !(allowed && alone && there && place.created && !place.path.is_inbox() && !target.exists)
-        {
+        if !(allowed && alone && there && free && place.created && !place.path.is_inbox()) {
             return None;
         }
         let carried_by_parent = self.renames.iter().any(|parent| {
@@ -575,9 +592,10 @@ fn finish(
         filtered: diff.filtered.clone(),
     };
     let flags = if basis.mailbox.carry.flags { diff.flagged } else { Vec::new() };
+    let needed = needs_place(&arrivals) || !work.relocations.is_empty();
     let plan = FolderPlan {
         no: work.no,
-        create: work.create || !work.target.exists && needs_place(&arrivals),
+        create: work.create || !work.target.exists && needed,
         folder: work.folder,
         target: work.target,
         place: work.place,

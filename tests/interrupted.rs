@@ -1,0 +1,251 @@
+//! Passes that are stopped, cut, refused and starved, and the mail that arrives all the same.
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use drover::flow::Memory;
+use drover::model::PassKind;
+use drover::platform;
+use drover::sync::{self, Context, Error, Progress, Report, Side};
+use support::mail::{self, FOLDERS, Rng};
+use support::{Dovecot, Options, World, note, subjects};
+use tokio_util::sync::CancellationToken;
+
+/// How often something may be cut short before it has to come to an end.
+const ATTEMPTS: usize = 60;
+
+async fn seed(world: &World, stop: &CancellationToken) -> Result<Report, Error> {
+    let mailbox = Arc::new(world.mailbox.clone());
+    sync::run(world.context(), &mailbox, PassKind::Seed, &Progress::default(), stop).await
+}
+
+/// Runs `act` this long after the pass began, beside it.
+async fn meanwhile(
+    world: &mut World,
+    after: u64,
+    act: impl FnOnce(&mut World) + Send,
+) -> Result<Report, Error> {
+    // Little is read ahead, so that something can happen to what was not read yet.
+    let context = Context { memory: Memory::new(200_000), ..world.context().clone() };
+    let mailbox = Arc::new(world.mailbox.clone());
+    let pass = tokio::spawn(async move {
+        let (progress, stop) = (Progress::default(), CancellationToken::new());
+        sync::run(&context, &mailbox, PassKind::Seed, &progress, &stop).await
+    });
+    tokio::time::sleep(Duration::from_millis(after)).await;
+    act(world);
+    pass.await.expect("the pass does not panic")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seed_stopped_at_any_moment_goes_on_where_it_stood() {
+    let world = World::new().await;
+    mail::fill(&mut world.at_source(), 800, &FOLDERS[..8], 21);
+    let mut rng = Rng::new(21);
+    let mut copied = 0;
+    for attempt in 0.. {
+        assert!(attempt < ATTEMPTS, "the seed never came to its end");
+        let stop = CancellationToken::new();
+        // Each attempt gets a little longer, so that the last one ends.
+        let after = Duration::from_millis(rng.below(60 + 40 * attempt) as u64);
+        let cancel = async {
+            tokio::time::sleep(after).await;
+            stop.cancel();
+        };
+        let (result, ()) = tokio::join!(seed(&world, &stop), cancel);
+        match result {
+            Ok(report) => {
+                copied += report.record.accounts.copied;
+                break;
+            }
+            Err(error) => assert!(matches!(error, Error::Stopped), "{error}"),
+        }
+    }
+    assert!(copied < 800, "something was kept of the earlier attempts");
+    world.assert_same();
+    assert!(world.verify().await.is_equal());
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_dies_in_the_middle_of_a_seed_ends_up_with_everything_once() {
+    let mut world = World::new().await;
+    mail::fill(&mut world.at_source(), 600, &FOLDERS[..6], 22);
+    for after in [40, 90, 150, 220] {
+        let result = meanwhile(&mut world, after, |w| w.destination.kill()).await;
+        world.destination.restart();
+        if let Err(error) = result {
+            assert!(matches!(error, Error::Platform { side: Side::Destination, .. }), "{error}");
+        }
+    }
+    world.seed().await;
+    // What a batch had brought over when the server died is adopted, not sent again.
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_dies_in_the_middle_of_a_seed_ends_up_with_everything_once() {
+    let mut world = World::new().await;
+    mail::fill(&mut world.at_source(), 600, &FOLDERS[..6], 23);
+    for after in [40, 90, 150, 220] {
+        let result = meanwhile(&mut world, after, |w| w.source.kill()).await;
+        world.source.restart();
+        if let Err(error) = result {
+            assert!(matches!(error, Error::Platform { side: Side::Source, .. }), "{error}");
+        }
+    }
+    world.seed().await;
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_takes_one_connection_is_enough() {
+    for poor_source in [true, false] {
+        let poor = || Dovecot::builder().max_connections(1).start();
+        let world = if poor_source {
+            World::between(poor(), Dovecot::start()).await
+        } else {
+            World::between(Dovecot::start(), poor()).await
+        };
+        let mut here = world.at_source();
+        mail::fill(&mut here, 120, &FOLDERS[..6], 24);
+        here.logout();
+        let report = world.seed().await;
+        assert_eq!(report.record.accounts.copied, 120);
+        world.assert_same();
+    }
+}
+
+/// So slow that something can happen between the survey and the last message.
+fn slow(world: &mut World) {
+    world.mailbox.carry.rate = Some(400_000);
+    world.mailbox.source.endpoint = Arc::new(drover::definition::Endpoint {
+        connections: 1,
+        ..(*world.mailbox.source.endpoint).clone()
+    });
+}
+
+/// Messages of 10 kB.
+fn thick(n: usize, what: &str) -> Vec<mail::Mail> {
+    let one = |n| {
+        let mut mail = note(&format!("{what} {n}"));
+        mail.bytes.extend(std::iter::repeat_n(b"a line of text\r\n", 640).flatten());
+        mail
+    };
+    (0..n).map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_deleted_while_the_pass_runs_costs_only_itself() {
+    let mut world = World::new().await;
+    slow(&mut world);
+    let mut here = world.at_source();
+    here.create("Large");
+    here.create("Small");
+    here.append_many("Large", &thick(90, "large"));
+    here.append_many("Small", &thick(10, "small"));
+    here.logout();
+    // The largest goes first: the small one is deleted while it is under way.
+    let result = meanwhile(&mut world, 500, |w| w.at_source().delete_folder("Small")).await;
+    if let Err(error) = &result {
+        println!("the pass said: {error}");
+    }
+    let report = world.delta().await;
+    assert!(report.record.accounts.close());
+    assert_eq!(world.at_destination().uids("Large").len(), 90);
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_deleted_between_survey_and_fetch_are_deferred_and_harm_nothing() {
+    const N: usize = 900;
+    let mut world = World::new().await;
+    slow(&mut world);
+    world.mailbox.carry.rate = Some(3_000_000);
+    world.at_source().append_many("INBOX", &thick(N, "thick"));
+    let report = meanwhile(&mut world, 300, |w| {
+        let mut here = w.at_source();
+        let uids = here.uids("INBOX");
+        here.expunge_uids("INBOX", &uids[N - 30..]);
+    });
+    let report = report.await.unwrap_or_else(|error| panic!("the pass failed: {error}"));
+    let accounts = report.record.accounts;
+    assert!(accounts.close(), "{accounts:?}");
+    assert_eq!(accounts.copied + accounts.deferred, N as u64, "{accounts:?}");
+    assert!(accounts.deferred > 0, "everything was read before it was deleted: {accounts:?}");
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0);
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_account_stops_the_pass_and_is_filled_up_once_there_is_room() {
+    let destination = Dovecot::builder().quota("300k").start();
+    let mut world = World::between(Dovecot::start(), destination).await;
+    world.at_source().append_many("INBOX", &thick(60, "thick"));
+    let error = world.try_pass(PassKind::Seed).await.expect_err("it does not fit");
+    assert!(
+        matches!(
+            &error,
+            Error::Platform { side: Side::Destination, error: platform::Error::Quota { .. } }
+        ),
+        "{error}"
+    );
+    assert!(!world.at_destination().uids("INBOX").is_empty(), "what fits is there");
+    world.destination.reconfigure(|b| b.quota("10M"));
+    world.seed().await;
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_the_destination_will_not_take_costs_only_itself() {
+    for hidden in [&[][..], &["MULTIAPPEND"], &["MULTIAPPEND", "LITERAL+", "UIDPLUS"]] {
+        let destination = Dovecot::builder().max_size("20k").hide(hidden).start();
+        let world = World::between(Dovecot::start(), destination).await;
+        let mut mails: Vec<_> = (0..40).map(|n| note(&format!("note {n}"))).collect();
+        mails[17].bytes.extend(std::iter::repeat_n(b"line of text\r\n", 3_000).flatten());
+        // Nothing but a header, and not even an empty line after it.
+        mails[23].bytes = b"Subject: bare\r\n".to_vec();
+        world.at_source().append_many("INBOX", &mails);
+        let first = world.seed().await.record.accounts;
+        assert_eq!((first.copied, first.failed + first.skipped), (39, 1), "{hidden:?} {first:?}");
+        let mut there = subjects(&mut world.at_destination(), "INBOX");
+        there.sort();
+        there.dedup();
+        assert_eq!(there.len(), 39, "{hidden:?}");
+        for _ in 0..3 {
+            let again = world.delta().await.record.accounts;
+            assert!(again.close() && again.copied == 0, "{again:?}");
+        }
+        let last = world.delta().await.record.accounts;
+        assert_eq!((last.skipped, last.failed), (1, 0), "{hidden:?}: given up after some tries");
+        let failures = world.context().ledger.failures(&world.key()).await.expect("failures");
+        assert_eq!(failures.len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_moved_on_after_a_crash_is_not_copied_a_second_time() {
+    let mut world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("INBOX", &thick(190, "thick"));
+    // The first batch is away after a second. While the rate holds the next one back, for almost
+    // two more, its answer is not booked.
+    world.mailbox.carry.rate = Some(500_000);
+    let stop = CancellationToken::new();
+    let crash = tokio::time::timeout(Duration::from_millis(2_000), seed(&world, &stop)).await;
+    assert!(crash.is_err(), "the pass was too fast for this test");
+    world.close_ledger().await;
+    world.open_ledger().await;
+    assert!(!world.at_destination().uids("INBOX").is_empty());
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids, "Box");
+    world.mailbox.carry.rate = None;
+    world.seed().await;
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    assert!(world.delta().await.quiet);
+}

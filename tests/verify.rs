@@ -1,0 +1,179 @@
+//! The comparison finds what differs, and nothing else.
+
+mod support;
+
+use drover::definition::FolderTarget;
+use drover::model::FolderPath;
+use drover::sync::verify::{Comparison, FolderComparison};
+use support::mail::{self, FOLDERS};
+use support::{Dovecot, World, note};
+
+fn of<'a>(comparison: &'a Comparison, destination: &str) -> &'a FolderComparison {
+    let mut folders = comparison.folders.iter();
+    folders.find(|f| f.destination == destination).unwrap_or_else(|| panic!("no {destination}"))
+}
+
+fn kinds(comparison: &Comparison) -> Vec<&str> {
+    let all = comparison.folders.iter().flat_map(|f| &f.differences);
+    let mut kinds: Vec<&str> = all.map(|d| d.kind.as_str()).collect();
+    kinds.sort_unstable();
+    kinds
+}
+
+async fn seeded() -> World {
+    let world = World::new().await;
+    let mails: Vec<_> = ["a", "b", "c", "d"].map(note).into();
+    world.at_source().append_many("INBOX", &mails);
+    world.seed().await;
+    assert!(world.verify().await.is_equal());
+    world
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_sides_are_equal_after_a_seed_whatever_the_ledger_knows() {
+    let destination = Dovecot::builder().separator('.').prefix("INBOX.").start();
+    let mut world = World::between(Dovecot::start(), destination).await;
+    mail::fill(&mut world.at_source(), 200, &FOLDERS, 41);
+    world.seed().await;
+    let comparison = world.verify().await;
+    assert!(comparison.is_equal(), "{comparison:#?}");
+    assert_eq!(comparison.folders.iter().map(|f| f.found).sum::<u64>(), 200);
+    world.lose_ledger().await;
+    assert!(world.verify().await.is_equal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_equal_before_the_first_pass() {
+    let world = World::new().await;
+    world.at_source().append_many("INBOX", &[note("a")]);
+    world.at_source().create("New");
+    world.at_source().append_many("New", &[note("b")]);
+    let comparison = world.verify().await;
+    assert!(!comparison.is_equal());
+    assert_eq!(comparison.total(), 2);
+    assert_eq!(kinds(&comparison), ["missing", "missing"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_message_is_named() {
+    let world = seeded().await;
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.expunge_uids("INBOX", &uids[1..2]);
+    let comparison = world.verify().await;
+    let inbox = of(&comparison, "INBOX");
+    assert_eq!((inbox.expected, inbox.found, inbox.missing, inbox.total()), (4, 3, 1, 1));
+    let difference = &inbox.differences[0];
+    assert_eq!((difference.kind.as_str(), difference.folder.as_str()), ("missing", "INBOX"));
+    assert_eq!(difference.message_id.as_deref(), Some("b@notes.example"));
+    assert_eq!(difference.uid, u64::from(world.at_source().uids("INBOX")[1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_copy_is_found_and_the_users_own_mail_is_no_difference() {
+    let world = seeded().await;
+    let mut there = world.at_destination();
+    there.append_many("INBOX", &[note("c"), note("the user's own")]);
+    there.create("Private");
+    there.append_many("Private", &[note("private")]);
+    let comparison = world.verify().await;
+    let inbox = of(&comparison, "INBOX");
+    assert_eq!((inbox.duplicated, inbox.others, inbox.total()), (1, 1, 1));
+    assert_eq!(kinds(&comparison), ["duplicated"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_message_counts_as_missing() {
+    let world = seeded().await;
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.expunge_uids("INBOX", &uids[..1]);
+    let mut altered = note("a");
+    let last = altered.bytes.len() - 3;
+    altered.bytes[last] ^= 1;
+    there.append_many("INBOX", &[altered]);
+    let comparison = world.verify().await;
+    let inbox = of(&comparison, "INBOX");
+    assert_eq!((inbox.missing, inbox.others, inbox.total()), (1, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_flags_and_other_dates_are_found() {
+    let world = seeded().await;
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.store("INBOX", &uids[2..3], "+FLAGS (\\Flagged $Mine)");
+    there.expunge_uids("INBOX", &uids[3..]);
+    let mut later = note("d");
+    later.date += chrono::TimeDelta::hours(1);
+    there.append_many("INBOX", &[later]);
+    let comparison = world.verify().await;
+    let inbox = of(&comparison, "INBOX");
+    assert_eq!((inbox.found, inbox.flags_differ, inbox.dates_differ, inbox.total()), (4, 1, 1, 2));
+    assert_eq!(kinds(&comparison), ["date", "flags"]);
+    let flags = inbox.differences.iter().find(|d| d.kind == "flags").expect("listed");
+    assert!(flags.detail.as_ref().is_some_and(|d| d.contains("$Mine")), "{flags:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_are_counted_and_the_one_that_agrees_is_taken() {
+    let world = World::new().await;
+    let mut seen = note("twin");
+    seen.flags = "\\Seen".into();
+    world.at_source().append_many("INBOX", &[note("twin"), seen]);
+    world.seed().await;
+    assert!(world.verify().await.is_equal());
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.expunge_uids("INBOX", &uids[..1]);
+    let comparison = world.verify().await;
+    assert_eq!(of(&comparison, "INBOX").missing, 1);
+    there.append_many("INBOX", &[note("twin"), note("twin")]);
+    let comparison = world.verify().await;
+    assert_eq!(of(&comparison, "INBOX").duplicated, 1, "{comparison:#?}");
+}
+
+/// Which of two twins is taken for the other must not depend on which is looked at first.
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_with_different_flags_are_equal_in_any_order() {
+    let world = World::new().await;
+    let flagged = |flags: &str| {
+        let mut mail = note("twin");
+        mail.flags = flags.into();
+        mail
+    };
+    world.at_source().append_many("INBOX", &[flagged("\\Seen"), flagged(""), flagged("\\Flagged")]);
+    world
+        .at_destination()
+        .append_many("INBOX", &[flagged("\\Flagged"), flagged("\\Seen"), flagged("")]);
+    assert!(world.verify().await.is_equal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn folders_are_compared_where_the_definition_puts_them() {
+    let mut world = World::new().await;
+    let mut here = world.at_source();
+    for folder in ["A", "B", "C"] {
+        here.create(folder);
+        here.append_many(folder, &[note(&format!("in {folder}"))]);
+    }
+    let to =
+        |from: &str, to: &str| (FolderPath::parse(from), FolderTarget::Path(FolderPath::parse(to)));
+    world.mailbox.folders.map = vec![to("A", "Both"), to("B", "Both"), to("C", "Deep/er")];
+    world.seed().await;
+    let comparison = world.verify().await;
+    assert!(comparison.is_equal(), "{comparison:#?}");
+    let mut sources = of(&comparison, "Both").sources.clone();
+    sources.sort();
+    assert_eq!(sources, ["A", "B"]);
+    assert_eq!(of(&comparison, "Deep/er").sources, ["C"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comparing_writes_nowhere() {
+    let world = seeded().await;
+    let state = || (world.at_source().uid_state("INBOX"), world.at_destination().messages("INBOX"));
+    let before = state();
+    world.verify().await;
+    assert_eq!(state(), before);
+}
