@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Which modules each module may use, besides itself.
-const LAYERS: [(&str, &[&str]); 12] = [
+const LAYERS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("preset", &["model"]),
     ("definition", &["model", "preset"]),
@@ -32,6 +32,22 @@ const LAYERS: [(&str, &[&str]); 12] = [
             "platform",
             "sync",
             "controller",
+        ],
+    ),
+    (
+        "daemon",
+        &[
+            "model",
+            "preset",
+            "definition",
+            "config",
+            "auth",
+            "flow",
+            "ledger",
+            "platform",
+            "sync",
+            "controller",
+            "control",
         ],
     ),
     (

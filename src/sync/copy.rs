@@ -9,7 +9,9 @@ use std::collections::{HashMap, VecDeque};
 
 use chrono::Utc;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
+use crate::flow::Rate;
 use crate::ledger::{Change, Failure, Intent, IntentItem, Record, Verdict};
 use crate::model::{Epoch, Flags, FolderName, IdSet, Item, ItemId, fingerprint};
 use crate::platform::{Append, Appended, KeywordRule, Landed, Message, Opened, Refusal};
@@ -66,16 +68,18 @@ impl Copy<'_> {
         let name: FolderName = plan.folder.name.clone();
         let (epoch, ids): (Epoch, IdSet) = (plan.epoch, items.iter().map(|i| i.id).collect());
         let memory = self.job.context.memory.clone();
-        let (send, receive) = mpsc::channel(READ_AHEAD);
+        let (send, read_ahead) = mpsc::channel(READ_AHEAD);
         let read = async {
-            // Dropped when reading ends: that is how the writer knows.
+            // Dropped when reading ends: that is how the others know.
             let send = send;
             source.fetch(&name, epoch, &ids, &memory, &send).await.map_err(at_source)
         };
+        let (pass_on, receive) = mpsc::channel(READ_AHEAD);
+        let pace = pace(self.job.rate.clone(), self.job.stop.clone(), read_ahead, pass_on);
         let mut missing = ids.clone();
         let write = self.write(destination.as_mut(), receive, &mut missing);
         // Both are run to their end: what was read is settled even if reading broke off.
-        let (read, written) = tokio::join!(read, write);
+        let (read, (), written) = tokio::join!(read, pace, write);
         written?;
         read?;
         if self.job.stop.is_cancelled() {
@@ -102,7 +106,7 @@ impl Copy<'_> {
             }
             while open && !is_full(&growing) {
                 match receive.try_recv() {
-                    Ok(message) => growing.push(self.take(message, missing).await),
+                    Ok(message) => growing.push(self.take(message, missing)),
                     Err(mpsc::error::TryRecvError::Empty) => break,
                     Err(mpsc::error::TryRecvError::Disconnected) => open = false,
                 }
@@ -132,7 +136,7 @@ impl Copy<'_> {
                 }
             } else if open {
                 match receive.recv().await {
-                    Some(message) => growing.push(self.take(message, missing).await),
+                    Some(message) => growing.push(self.take(message, missing)),
                     None => open = false,
                 }
             } else {
@@ -142,9 +146,8 @@ impl Copy<'_> {
     }
 
     /// Names a message and counts it as found.
-    async fn take(&self, message: Message, missing: &mut IdSet) -> Parcel {
+    fn take(&self, message: Message, missing: &mut IdSet) -> Parcel {
         missing.remove(message.id);
-        self.job.rate.pass(message.body.len() as u64).await;
         let named = fingerprint::of_headers(&message.body);
         let named_by_id = named.message_id.is_some();
         Parcel {
@@ -372,6 +375,21 @@ impl Copy<'_> {
             "messages did not come"
         );
         self.job.commit(changes).await
+    }
+}
+
+/// Hands messages on no faster than the definition's `rate`.
+async fn pace(
+    rate: Rate,
+    stop: CancellationToken,
+    mut from: mpsc::Receiver<Message>,
+    to: mpsc::Sender<Message>,
+) {
+    while let Some(message) = from.recv().await {
+        let paced = rate.pass(message.body.len() as u64);
+        if stop.run_until_cancelled(paced).await.is_none() || to.send(message).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::definition::{Mailbox, MaxDelete};
 use crate::flow::Rate;
-use crate::ledger::{Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord};
+use crate::ledger::{
+    Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord, Place,
+};
 use crate::model::{Accounts, PassKind};
 
 use super::job::{Job, Tally, depart};
@@ -18,6 +20,7 @@ use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Basis, Survey};
 use super::{Context, Error, Progress, Report, Stage, mend};
+use crate::platform;
 
 /// Runs one pass over a mailbox and files it in the history. What was done before an error or a
 /// stop stands.
@@ -89,8 +92,13 @@ impl Pass<'_> {
         let mut lane = lane.ok_or(Error::Stopped)??;
         progress.enter(Stage::Surveying);
         // Nothing is written to either server while surveying: it may be dropped anywhere.
-        let surveyed = stop.run_until_cancelled(self.survey(&mut lane)).await;
-        let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
+        let (survey, overview) = loop {
+            let surveyed = stop.run_until_cancelled(self.survey(&mut lane)).await;
+            let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
+            if self.rename(&mut lane, &survey, &overview).await? {
+                break (survey, overview);
+            }
+        };
         let quiet = survey.plan.is_quiet() && overview.intents.is_empty();
         let (mut accounts, mut notes) = (accounts(&survey.plan), survey.plan.notes.clone());
         progress.enter(Stage::Transferring);
@@ -140,12 +148,11 @@ impl Pass<'_> {
 
     async fn carry_out(
         &self,
-        mut lane: Lane,
+        lane: Lane,
         survey: Survey,
         overview: Overview,
     ) -> Result<(Tally, Vec<String>), Error> {
         let Survey { plan, places, followed, .. } = survey;
-        let (plan, closed) = self.rename(&mut lane, plan, &places).await?;
         let settled: Vec<u64> = overview.intents.iter().map(|i| i.no).collect();
         let next_intent = settled.iter().max().map_or(1, |no| no + 1);
         let entangled = entangled(&plan);
@@ -200,7 +207,7 @@ impl Pass<'_> {
             lost.extend(job.lost_keywords);
         }
         let mut lane = lane;
-        for folder in closed {
+        for folder in plan.closed {
             let no = folder.no;
             tally.removed += depart(self.ledger, &mut lane, &places, no, folder.departures).await?;
             changes.push(Change::DropFolder(no));
@@ -218,25 +225,36 @@ impl Pass<'_> {
         Ok((tally, notes))
     }
 
-    /// Renames folders, parents first.
+    /// Renames folders, parents first. False if the destination refuses one: then its messages
+    /// are to be moved instead, which takes another plan.
     async fn rename(
         &self,
         lane: &mut Lane,
-        mut plan: Plan,
-        places: &super::mend::Places,
-    ) -> Result<(Plan, Vec<super::plan::FolderPlan>), Error> {
-        for rename in std::mem::take(&mut plan.renames) {
-            if !rename.carried_by_parent {
+        survey: &Survey,
+        before: &Overview,
+    ) -> Result<bool, Error> {
+        for rename in &survey.plan.renames {
+            if !rename.done {
                 tracing::info!(from = %rename.from.1, to = %rename.to.1, "a folder was renamed at the source");
                 let (from, to) = (&rename.from.0, &rename.to.0);
-                lane.destination.rename_folder(from, to).await.map_err(at_destination)?;
+                match lane.destination.rename_folder(from, to).await {
+                    Ok(()) => {}
+                    Err(platform::Error::Refused { refusal, .. }) => {
+                        tracing::info!(folder = %rename.from.1, says = %refusal.text, "the destination refuses to rename the folder; moving its messages");
+                        let Some(place) = before.places.get(&rename.place) else { return Ok(true) };
+                        // As one that drover did not make, it is not renamed again.
+                        let place = Place { created: false, ..place.clone() };
+                        self.ledger.commit(vec![Change::PutPlace(place)]).await?;
+                        return Ok(false);
+                    }
+                    Err(error) => return Err(at_destination(error)),
+                }
             }
-            if let Some(place) = places.get(&rename.place) {
+            if let Some(place) = survey.places.get(&rename.place) {
                 self.ledger.commit(vec![Change::PutPlace(place.clone())]).await?;
             }
         }
-        let closed = std::mem::take(&mut plan.closed);
-        Ok((plan, closed))
+        Ok(true)
     }
 
     /// Works the jobs off, the largest first, over as many lanes as are allowed and there are.

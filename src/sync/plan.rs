@@ -49,8 +49,9 @@ pub struct Rename {
     pub from: (FolderName, FolderPath),
     /// To.
     pub to: (FolderName, FolderPath),
-    /// True if a renamed parent took it along: only the ledger has to learn it.
-    pub carried_by_parent: bool,
+    /// True if it is done already, or a renamed parent takes it along: only the ledger has to
+    /// learn it.
+    pub done: bool,
 }
 
 /// What happens to one source folder.

@@ -388,6 +388,17 @@ impl<'a> Folding<'a> {
 
     /// Plans a rename of the place, if the destination's folder is drover's own to rename.
     fn rename(&mut self, f: &FollowedFolder, place: &Place, target: &Target) -> Option<PlaceNo> {
+        let epoch_of =
+            |name: &FolderName| self.there.iter().find(|s| s.folder.name == *name).map(|s| s.epoch);
+        let claimed = self.places.values().any(|p| p.name == target.name);
+        if place.epoch.is_some()
+            && epoch_of(&place.name).is_none()
+            && epoch_of(&target.name) == Some(place.epoch)
+            && !claimed
+        {
+            // The destination renamed it and the pass died before it could say so.
+            return Some(self.renamed(place, target, true));
+        }
         let alone = self.basis.overview.folders.values().filter(|o| o.place == f.place).count()
             == 1
             && !self.taken.contains(&place.no);
@@ -403,17 +414,21 @@ impl<'a> Folding<'a> {
             let rest = place.path.segments().strip_prefix(from);
             rest.is_some() && rest == target.path.segments().strip_prefix(to)
         });
+        Some(self.renamed(place, target, carried_by_parent))
+    }
+
+    fn renamed(&mut self, place: &Place, target: &Target, done: bool) -> PlaceNo {
         self.renames.push(Rename {
             place: place.no,
             from: (place.name.clone(), place.path.clone()),
             to: (target.name.clone(), target.path.clone()),
-            carried_by_parent,
+            done,
         });
         if let Some(place) = self.places.get_mut(&place.no) {
             place.name = target.name.clone();
             place.path = target.path.clone();
         }
-        Some(place.no)
+        place.no
     }
 
     /// Which vanished folder a new one is, if its ids and a sample of its messages say so.
