@@ -7,21 +7,6 @@ use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Rng};
 use support::{Dovecot, Options, World, note, subjects};
 
-const TWELVE: [&str; 12] = [
-    "INBOX",
-    "Sent",
-    "Drafts",
-    "Archive",
-    "Archive/2021",
-    "Archive/2022/Q1",
-    "Projects/Alpha & Beta",
-    "Projects/Alpha & Beta/Minutes (final)",
-    "Entwürfe",
-    "日本語",
-    "日本語/受信 📬",
-    "Lists/rust-users",
-];
-
 /// What servers offer to find changes.
 fn servers() -> [(&'static str, Dovecot); 3] {
     [
@@ -34,7 +19,7 @@ fn servers() -> [(&'static str, Dovecot); 3] {
 #[tokio::test(flavor = "multi_thread")]
 async fn five_thousand_messages_arrive_whole_and_a_delta_copies_only_what_is_new() {
     let world = World::new().await;
-    mail::fill(&mut world.at_source(), 5_000, &TWELVE, 7);
+    mail::fill(&mut world.at_source(), 5_000, &FOLDERS[..12], 7);
     let seed = world.seed().await;
     assert!(seed.record.accounts.is_whole(), "{:?}", seed.record.accounts);
     assert_eq!(seed.record.accounts.copied, 5_000);
@@ -47,18 +32,18 @@ async fn five_thousand_messages_arrive_whole_and_a_delta_copies_only_what_is_new
     let mut here = world.at_source();
     let mut rng = Rng::new(99);
     for n in 0..50 {
-        let folder = TWELVE[rng.below(TWELVE.len())];
+        let folder = FOLDERS[rng.below(12)];
         here.append_many(folder, &[mail::message(10_000 + n, 7)]);
     }
     for n in 0..30 {
-        let folder = TWELVE[rng.below(TWELVE.len())];
+        let folder = FOLDERS[rng.below(12)];
         let uids = here.uids(folder);
         let uid = uids[rng.below(uids.len())];
         let change = ["+FLAGS ($Urgent)", "-FLAGS (\\Seen)", "+FLAGS (\\Answered $Late)"][n % 3];
         here.store(folder, &[uid], change);
     }
     for n in 0..10 {
-        let (from, to) = (TWELVE[n], TWELVE[n + 1]);
+        let (from, to) = (FOLDERS[n], FOLDERS[n + 1]);
         let uids = here.uids(from);
         here.uid_move(from, &uids[3..4], to);
     }
@@ -74,7 +59,7 @@ async fn changes_are_carried_alike_whatever_the_source_offers_to_find_them() {
     for (name, source) in servers() {
         let world = World::between(source, Dovecot::start()).await;
         let mut here = world.at_source();
-        mail::fill(&mut here, 120, &TWELVE[..4], 3);
+        mail::fill(&mut here, 120, &FOLDERS[..4], 3);
         world.seed().await;
         let uids = here.uids("INBOX");
         here.store("INBOX", &uids[..3], "+FLAGS (\\Flagged $Todo)");
@@ -104,7 +89,7 @@ async fn the_destination_may_lack_every_extension() {
     ];
     let destination = Dovecot::builder().hide(&hidden).start();
     let world = World::between(Dovecot::start(), destination).await;
-    mail::fill(&mut world.at_source(), 150, &TWELVE[..5], 4);
+    mail::fill(&mut world.at_source(), 150, &FOLDERS[..5], 4);
     world.seed().await;
     world.assert_same();
     let mut here = world.at_source();

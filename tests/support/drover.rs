@@ -218,5 +218,6 @@ pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &st
 /// The program under test. Only integration tests are told where it is; the demonstration, which
 /// shares this module, does not start one.
 fn program() -> &'static str {
-    option_env!("CARGO_BIN_EXE_drover").expect("this is an integration test")
+    let program = option_env!("CARGO_BIN_EXE_drover");
+    program.expect("this is an integration test")
 }
