@@ -25,7 +25,7 @@ use crate::platform;
 use crate::sync::Context;
 
 /// How long another process may hold the ledger before it counts as another drover.
-const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two tries.
 const LOCK_AGAIN: Duration = Duration::from_millis(50);

@@ -30,6 +30,9 @@ pub(super) struct Meta {
 /// What a mailbox counts.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(super) struct Tally {
+    pub(super) folders: u64,
+    pub(super) places: u64,
+    pub(super) strangers: u64,
     pub(super) retired: u64,
     last_retired: u64,
     last_pass: u64,
@@ -61,18 +64,32 @@ pub(super) fn apply(
     let key = |kind| Key::of(mailbox, kind);
     match change {
         Change::PutFolder(folder) => {
-            view.put_row(key(Kind::Folder).no(folder.no.0).as_bytes(), &folder)
+            let key = key(Kind::Folder).no(folder.no.0);
+            if view.get(key.as_bytes())?.is_none() {
+                tally(view, mailbox, |tally| tally.folders += 1)?;
+            }
+            view.put_row(key.as_bytes(), &folder)
         }
         Change::DropFolder(no) => {
             let counts_key = key(Kind::Counts).no(no.0);
             let counts: Counts = view.row(counts_key.as_bytes())?.unwrap_or_default();
             meta.records = meta.records.saturating_sub(counts.records);
             view.remove(counts_key.as_bytes());
-            view.remove(key(Kind::Folder).no(no.0).as_bytes());
+            let folder_key = key(Kind::Folder).no(no.0);
+            if view.get(folder_key.as_bytes())?.is_some() {
+                tally(view, mailbox, |tally| tally.folders = tally.folders.saturating_sub(1))?;
+            }
+            view.remove(folder_key.as_bytes());
             view.clear(&key(Kind::Failure).no(no.0))?;
             records(mailbox, no).clear(view)
         }
-        Change::PutPlace(place) => view.put_row(key(Kind::Place).no(place.no.0).as_bytes(), &place),
+        Change::PutPlace(place) => {
+            let key = key(Kind::Place).no(place.no.0);
+            if view.get(key.as_bytes())?.is_none() {
+                tally(view, mailbox, |tally| tally.places += 1)?;
+            }
+            view.put_row(key.as_bytes(), &place)
+        }
         Change::PutRecords(no, rows) => {
             let added = records(mailbox, no).put(view, rows)?;
             meta.records += added;
@@ -88,10 +105,15 @@ pub(super) fn apply(
         Change::Retire(retired) => retire(view, mailbox, retired),
         Change::Unretire(no) => unretire(view, mailbox, no),
         Change::PutStrangers(place, rows) => {
-            strangers(mailbox, place.0).put(view, rows).map(|_| ())
+            let added = strangers(mailbox, place.0).put(view, rows)?;
+            tally(view, mailbox, |tally| tally.strangers += added).map(drop)
         }
         Change::DropStrangers(place, ids) => {
-            strangers(mailbox, place.0).remove(view, &ids).map(|_| ())
+            let removed = strangers(mailbox, place.0).remove(view, &ids)?;
+            let forget = |tally: &mut Tally| {
+                tally.strangers = tally.strangers.saturating_sub(removed);
+            };
+            tally(view, mailbox, forget).map(drop)
         }
         Change::PutFailure(failure) => put_failure(view, mailbox, &failure),
         Change::DropFailures(no, ids) => drop_failures(view, mailbox, no, &ids),

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use super::Error;
 use super::apply::Meta;
-use super::keys;
 use super::view::View;
 use super::witness::{Testimony, Witness};
+use super::{audit, keys};
 
 /// The format this program writes, and the newest it reads.
 pub(super) const FORMAT: u32 = 1;
@@ -163,6 +163,7 @@ fn examine(tree: &sled::Db, testimony: Option<&Testimony>) -> Result<Option<Meta
         }
         Some(_) => {}
     }
+    audit::add_up(tree, meta.records)?;
     Ok(Some(meta))
 }
 

@@ -121,6 +121,14 @@ pub(super) fn last_id(key: &[u8]) -> u64 {
     key.last_chunk().map_or(0, |id| u64::from_be_bytes(*id))
 }
 
+/// The mailbox and the kind of a mailbox's row; `None` for any other row.
+pub(super) fn row(key: &[u8]) -> Option<(u32, u8)> {
+    match key {
+        [ROW, a, b, c, d, kind, ..] => Some((u32::from_be_bytes([*a, *b, *c, *d]), *kind)),
+        _ => None,
+    }
+}
+
 /// The `u32` after the kind.
 pub(super) fn number(key: &[u8]) -> u32 {
     key.get(6..10).and_then(|no| no.try_into().ok()).map_or(0, u32::from_be_bytes)

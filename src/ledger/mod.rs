@@ -13,6 +13,7 @@
 //! Nothing outside this module knows that sled is beneath it.
 
 mod apply;
+mod audit;
 mod database;
 mod error;
 mod keys;

@@ -53,11 +53,23 @@ pub(super) fn encode<R: Row>(key: &[u8], rows: &[R]) -> Vec<u8> {
 
 /// Unpacks a page, or says what is wrong with it.
 pub(super) fn decode<R: Row>(key: &[u8], page: &[u8]) -> Result<Vec<R>, &'static str> {
+    decode_body(checked(key, page)?).ok_or("malformed")
+}
+
+/// How many rows a page holds, or what is wrong with it.
+pub(super) fn count(key: &[u8], page: &[u8]) -> Result<u64, &'static str> {
+    match checked(key, page)? {
+        [VERSION, low, high, ..] => Ok(u16::from_le_bytes([*low, *high]).into()),
+        _ => Err("malformed"),
+    }
+}
+
+fn checked<'p>(key: &[u8], page: &'p [u8]) -> Result<&'p [u8], &'static str> {
     let Some((body, crc)) = page.split_last_chunk() else { return Err("too short") };
     if crc32c::crc32c_append(crc32c::crc32c(key), body) != u32::from_le_bytes(*crc) {
         return Err("wrong checksum");
     }
-    decode_body(body).ok_or("malformed")
+    Ok(body)
 }
 
 fn decode_body<R: Row>(body: &[u8]) -> Option<Vec<R>> {

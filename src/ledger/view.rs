@@ -201,14 +201,24 @@ fn encode_row<T: Serialize>(key: &[u8], row: &T) -> Result<Vec<u8>, Error> {
 
 pub(super) fn decode_row<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, Error> {
     let damaged = |how: &str| Error::damaged(format!("{}: {how}", keys::describe(key)));
-    let Some((crc, rest)) = bytes.split_first_chunk() else { return Err(damaged("too short")) };
-    if crc32c::crc32c_append(crc32c::crc32c(key), rest) != u32::from_le_bytes(*crc) {
-        return Err(damaged("wrong checksum"));
-    }
-    match rest.split_first() {
+    match checked(key, bytes)?.split_first() {
         Some((&ROW_VERSION, json)) => {
             serde_json::from_slice(json).map_err(|e| damaged(&e.to_string()))
         }
         _ => Err(damaged("unknown version")),
     }
+}
+
+/// Checks a row without reading it.
+pub(super) fn check_row(key: &[u8], bytes: &[u8]) -> Result<(), Error> {
+    checked(key, bytes).map(drop)
+}
+
+fn checked<'r>(key: &[u8], bytes: &'r [u8]) -> Result<&'r [u8], Error> {
+    let damaged = |how: &str| Error::damaged(format!("{}: {how}", keys::describe(key)));
+    let Some((crc, rest)) = bytes.split_first_chunk() else { return Err(damaged("too short")) };
+    if crc32c::crc32c_append(crc32c::crc32c(key), rest) != u32::from_le_bytes(*crc) {
+        return Err(damaged("wrong checksum"));
+    }
+    Ok(rest)
 }

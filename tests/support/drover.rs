@@ -93,9 +93,8 @@ impl Drover {
         command.stderr(log.expect("open the log"));
         self.daemon = Some(command.spawn().expect("start drover"));
         let deadline = Instant::now() + PATIENCE;
-        while !self.run(&["status", "-o", "json"]).status.success()
-            || !self.path("drover.sock").exists()
-        {
+        // Not by a command: without a daemon that would take the ledger's lock.
+        while UnixStream::connect(self.path("drover.sock")).is_err() {
             let died = self.daemon.as_mut().is_some_and(|d| !matches!(d.try_wait(), Ok(None)));
             assert!(!died, "drover died:\n{}", self.log());
             assert!(Instant::now() < deadline, "drover does not answer:\n{}", self.log());
