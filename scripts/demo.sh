@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A whole migration in about a minute: two mail servers on loopback, three mailboxes with 3,000
+# A whole migration in half a minute: two mail servers on loopback, three mailboxes with 3,000
 # messages, a day's work in between, the cutover, late mail, and the proof at the end.
 # Everything lives in a temporary directory and is gone afterwards.
 #
