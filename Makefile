@@ -21,10 +21,11 @@ check: ## format and lints, as CI has them
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
-demo: ## two mail servers, one migration, two minutes
+demo: ## two mail servers, one migration, half a minute
 	scripts/demo.sh
 
-install: build ## binary, manual, completions and systemd units, below $(DESTDIR)$(PREFIX)
+install: ## what `make build` built: binary, manual, completions and systemd units, below $(DESTDIR)$(PREFIX)
+	@test -x "$(BINARY)" || { echo "$(BINARY) is not there: run make build first" >&2; exit 1; }
 	scripts/install.sh "$(BINARY)" "$(DESTDIR)" "$(PREFIX)"
 
 clean: ## remove what was built

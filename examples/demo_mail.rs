@@ -5,15 +5,21 @@
 //!                        authorities' certificates, and stops when its input ends
 //! demo_mail work PORT    a morning's work in the old mailboxes
 //! demo_mail late PORT    one more message, after the switch
+//! demo_mail follow PHASES SECONDS
+//!                        reads `drover status --watch -o json` and writes a line about it a
+//!                        second, until all mailboxes are in one of PHASES or time is over
 //! ```
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use std::io::Read;
+use std::collections::BTreeMap;
+use std::io::{BufRead, Read};
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Instant;
 
+use serde_json::Value;
 use support::{Dovecot, Imap, mail};
 
 const MAILBOXES: [(&str, usize); 3] =
@@ -39,8 +45,11 @@ fn main() -> ExitCode {
         ["serve", dir] => serve(Path::new(dir)),
         ["work", port] => work(&mut connect(port, "anna@old.example")),
         ["late", port] => late(&mut connect(port, "bruno@old.example")),
+        ["follow", phases, seconds] => {
+            return follow(phases, seconds.parse().expect("a number of seconds"));
+        }
         _ => {
-            eprintln!("usage: demo_mail serve DIR | work PORT | late PORT");
+            eprintln!("usage: demo_mail serve DIR | work PORT | late PORT | follow PHASES SECONDS");
             return ExitCode::from(64);
         }
     }
@@ -95,6 +104,65 @@ fn work(anna: &mut Imap) {
 fn late(bruno: &mut Imap) {
     deliver(bruno, 9100);
     println!("a sender with an old DNS answer delivered one more message to bruno's old mailbox");
+}
+
+/// What an administrator's one-liner makes of drover's JSON.
+fn follow(phases: &str, seconds: u64) -> ExitCode {
+    let began = Instant::now();
+    let mut told = String::new();
+    // Messages and bytes, settled and in all: the last word on each mailbox.
+    let mut seen: BTreeMap<String, [u64; 4]> = BTreeMap::new();
+    let mut before: Option<(Instant, u64)> = None;
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let Ok(status) = serde_json::from_str::<Value>(&line) else { continue };
+        let mailboxes = status["mailboxes"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for mailbox in mailboxes {
+            *counts.entry(mailbox["phase"].as_str().unwrap_or_default()).or_default() += 1;
+            let seen = seen.entry(mailbox["source"].to_string()).or_default();
+            let number = |name: &str| mailbox["progress"][name].as_u64();
+            *seen = match number("messages") {
+                Some(messages) => {
+                    let of = |name| number(name).unwrap_or(0);
+                    [messages, of("messages_total"), of("bytes"), of("bytes_total")]
+                }
+                // Its pass has ended.
+                None => [seen[1], seen[1], seen[3], seen[3]],
+            };
+        }
+        let sum = |n: usize| seen.values().map(|seen| seen[n]).sum::<u64>();
+        let counts: Vec<String> = counts.iter().map(|(phase, n)| format!("{n} {phase}")).collect();
+        let mut now = counts.join(", ");
+        if sum(3) > 0 && sum(2) < sum(3) {
+            let mib = |bytes: f64| bytes / f64::from(1 << 20);
+            let (bytes, total) = (sum(2) as f64, sum(3) as f64);
+            now += &format!("; {} of {} messages", sum(0), sum(1));
+            now += &format!(", {:.1} of {:.1} MiB", mib(bytes), mib(total));
+            if let Some((at, earlier)) = before
+                && sum(2) > earlier
+            {
+                let rate = (sum(2) - earlier) as f64 / at.elapsed().as_secs_f64();
+                let left = (total - bytes) / rate;
+                now += &format!(", {:.1} MiB/s, {left:.0} s left", mib(rate));
+            }
+        }
+        before = Some((Instant::now(), sum(2)));
+        if now != told {
+            println!("{:>4} s  {now}", began.elapsed().as_secs());
+            told = now;
+        }
+        let is_there = |mailbox: &Value| {
+            let phase = mailbox["phase"].as_str().unwrap_or_default();
+            phases.split('|').any(|wanted| wanted == phase)
+        };
+        if began.elapsed().as_secs() >= seconds
+            || (!mailboxes.is_empty() && mailboxes.iter().all(is_there))
+        {
+            return ExitCode::SUCCESS;
+        }
+    }
+    eprintln!("drover has ended");
+    ExitCode::FAILURE
 }
 
 fn deliver(imap: &mut Imap, n: usize) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A whole migration in about a minute: two mail servers on loopback, three mailboxes with 3,000
+# A whole migration in half a minute: two mail servers on loopback, three mailboxes with 3,000
 # messages, a day's work in between, the cutover, late mail, and the proof at the end.
 # Everything lives in a temporary directory and is gone afterwards.
 #
@@ -35,7 +35,7 @@ started=$SECONDS
 # ---- stage and curtain ------------------------------------------------------------------------
 
 demo=$(mktemp -d "${TMPDIR:-/tmp}/drover-demo.XXXXXX")
-daemon='' servers=''
+daemon='' servers='' watcher=''
 curtain() {
   local status=$?
   trap - EXIT
@@ -44,6 +44,7 @@ curtain() {
     printf '\n%sthe demo failed%s; the end of drover.log:\n' "$red" "$plain" >&2
     tail -n 25 "$demo/drover.log" >&2 || true
   fi
+  if [[ -n $watcher ]]; then kill "$watcher" 2>/dev/null || true; fi
   if [[ -n $daemon ]]; then kill "$daemon" 2>/dev/null && wait "$daemon" || true; fi
   # The servers stop when their input ends, even if this script was killed.
   exec 9>&-
@@ -58,32 +59,34 @@ trap 'exit 143' TERM
 cd "$demo"
 drover() { "$program" --config config.toml "$@" 9>&-; }
 
-# Waits until the first argument, a shell condition, holds; shows the status meanwhile.
-wait_until() {
-  local deadline=$((SECONDS + 90)) shown='' lines=0 again=0 now
-  until eval "$1"; do
-    if ! kill -0 "$daemon" 2>/dev/null; then echo "drover run has ended" >&2; exit 1; fi
-    if ((SECONDS > deadline)); then echo "still not: $2" >&2; exit 1; fi
-    now=$(drover status pilot 2>/dev/null || true)
-    # On a terminal the new table replaces the old one; elsewhere one every few seconds will do.
-    if [[ -n $now && $now != "$shown" && $SECONDS -ge $again ]]; then
-      if [[ -t 1 ]]; then
-        if ((lines > 0)); then printf '\e[%dA\e[J' "$lines"; fi
-      else
-        again=$((SECONDS + 3))
-      fi
-      printf '%s\n' "$now"
-      shown=$now lines=$(wc -l <<<"$now")
-    fi
-    sleep 0.5
-  done
-}
 # True if every mailbox's phase matches the pattern.
 phases() {
   local all
   all=$(drover status pilot -o json 2>/dev/null | tr -d ' \n' | grep -o '"phase":"[a-z]*"') || return 1
   ! grep -qvE "\"($1)\"" <<<"$all"
 }
+# One line a second while something changes, until every mailbox is in one of these phases or so
+# many seconds have gone by.
+follow() {
+  drover status pilot --watch -o json | "$people" follow "$1" "$2" 9>&-
+}
+# The same on the live screen, if there is a terminal for it.
+watch() {
+  if [[ ! -t 1 ]]; then follow "$@"; return; fi
+  printf '%s$ drover status pilot --watch%s\n' "$bold" "$plain"
+  "$program" --config config.toml status pilot --watch 9>&- &
+  watcher=$!
+  local end=$((SECONDS + $2))
+  until ((SECONDS >= end)) || phases "$1"; do
+    if ! kill -0 "$daemon" 2>/dev/null; then echo "drover run has ended" >&2; exit 1; fi
+    sleep 0.3
+  done
+  # As Ctrl-C does: it takes its screen with it.
+  kill -INT "$watcher" 2>/dev/null && wait "$watcher" || true
+  watcher=''
+}
+# Fails unless every mailbox's phase matches the pattern.
+reached() { phases "$1" || { echo "not reached in time: $1" >&2; exit 1; }; }
 
 # ---- 1 ----------------------------------------------------------------------------------------
 
@@ -131,6 +134,7 @@ ca_file = "new-ca.pem"
 every = "$1"
 deletes = "carry"
 TOML
+  if [[ -n ${2:-} ]]; then echo "rate = \"$2\""; fi
   for who in anna bruno chiyo; do
     cat <<TOML
 
@@ -144,8 +148,8 @@ TOML
 }
 # Renamed into place, as a GitOps tool would deliver it.
 deliver() { cat >pilot.new && mv pilot.new definitions/pilot.toml; }
-definition 1h | deliver
-run head -n 24 definitions/pilot.toml
+definition 1h 1MiB/s | deliver
+run head -n 25 definitions/pilot.toml
 say '…'
 run drover check
 
@@ -155,8 +159,17 @@ step 'The daemon starts, and seeds'
 printf '%s$ drover run &%s\n' "$bold" "$plain"
 "$program" --config config.toml run >drover.log 2>&1 </dev/null 9>&- &
 daemon=$!
-wait_until "phases 'syncing'" 'seeded'
-run drover status pilot
+until [[ -S drover.sock ]]; do
+  if ! kill -0 "$daemon" 2>/dev/null; then echo "drover run has ended" >&2; exit 1; fi
+  sleep 0.1
+done
+watch syncing 5
+say 'Office hours are over. One edit lets it run: the line `rate` goes. drover sees the new file,'
+say 'stops the passes in good order, and goes on where they were.'
+definition 1h | deliver
+watch syncing 60
+reached syncing
+run drover status
 
 # ---- 4 ----------------------------------------------------------------------------------------
 
@@ -175,13 +188,15 @@ run drover verify pilot
 step 'Cutover: one edit of the definition'
 {
   definition 3s
-  printf '\n[cutover]\nat = %s\ntail = "12s"\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
+  printf '\n[cutover]\nat = %s\ntail = "8s"\n' "$(date -u +%Y-%m-%dT%H:%M:%SZ)"
 } | tee cutover.toml | deliver
 tail -n 3 cutover.toml
 say 'The daemon saw it: final passes until nothing is left, then the tail for late mail.'
-wait_until "phases 'draining|complete'" 'cut over'
+follow 'draining|complete' 60
+reached 'draining|complete'
 "$people" late "$old_port" 9>&-
-wait_until "phases 'complete'" 'complete'
+follow complete 60
+reached complete
 
 # ---- 6 ----------------------------------------------------------------------------------------
 

@@ -15,8 +15,8 @@
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 //! 6. [`controller`]: which passes run, and when.
 //! 7. [`control`]: the socket by which the command line talks to the daemon.
-//! 8. [`daemon`]: all of it put together, with signals.
-//! 9. [`telemetry`] and [`cli`]: the faces. They parse, call and print.
+//! 8. [`daemon`]: all of it put together, with signals; and without a daemon, for one command.
+//! 9. [`telemetry`] and [`cli`]: the faces. They parse, call and print, and decide nothing.
 
 pub mod auth;
 pub mod cli;

@@ -7,11 +7,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::engine::Engine;
 use super::exit::{self, Failure};
 use crate::config::Config;
 use crate::control::{Client, ClientError, Reply, Request};
 use crate::controller::UNKNOWN;
+use crate::daemon::Engine;
 
 /// Progress that waits to be shown.
 const BACKLOG: usize = 64;
@@ -37,7 +37,7 @@ impl Backend {
                 // A daemon that was starting has its socket by now.
                 Err(error) => match reach(&config.socket).await? {
                     Some(_) => Ok(Self::Daemon(config.socket.clone())),
-                    None => Err(error),
+                    None => Err(Failure::from(error).into()),
                 },
             },
         }

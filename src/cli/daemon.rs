@@ -4,18 +4,18 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::backend;
-use super::engine::{Parts, close, handlers};
 use super::exit::{self, Failure};
 use crate::config::Config;
 use crate::control::Request;
-use crate::daemon::Daemon;
+use crate::daemon::{Daemon, Parts, close, handlers};
 
 /// Runs until SIGTERM or SIGINT. SIGHUP reads the definitions.
 ///
 /// # Errors
 /// [`exit::LOCKED`] if another drover has the ledger.
 pub(super) async fn run(config: &Config) -> anyhow::Result<exit::Exit> {
-    let Parts { ledger, settings, catalog, work } = Parts::open(config).await?;
+    let Parts { ledger, settings, catalog, work } =
+        Parts::open(config).await.map_err(Failure::from)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
         definitions = %config.definitions.display(),

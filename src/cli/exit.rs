@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+use crate::daemon::OpenError;
+use crate::ledger;
+
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit(u8);
@@ -54,6 +57,16 @@ impl Failure {
     /// A failure with this code.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self { exit, message: message.into() }
+    }
+}
+
+impl From<OpenError> for Failure {
+    fn from(error: OpenError) -> Self {
+        let exit = match error {
+            OpenError::Ledger(ledger::Error::Locked { .. }) => LOCKED,
+            OpenError::Ledger(_) | OpenError::Definitions(_) => ERROR,
+        };
+        Self::new(exit, error.to_string())
     }
 }
 

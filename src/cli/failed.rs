@@ -4,8 +4,8 @@ use super::backend::Backend;
 use super::exit::{self, Exit};
 use super::human::{counted, size, tame};
 use super::output::{self, Format, right};
-use super::work::FailedMessage;
 use crate::control::Request;
+use crate::daemon::FailedMessage;
 use crate::ledger::Verdict;
 
 /// Lists, and with `retry` lets the next pass try all of them again.

@@ -19,7 +19,6 @@ mod backend;
 mod check;
 mod connect;
 mod daemon;
-mod engine;
 pub mod exit;
 mod failed;
 mod human;
@@ -30,7 +29,6 @@ mod status;
 mod sync;
 mod verify;
 mod waiting;
-mod work;
 
 use backend::Backend;
 use exit::Failure;

@@ -39,10 +39,10 @@ pub(super) fn schema(of: Schema) -> std::io::Result<()> {
         Schema::Config => output::print_json(&config::schema()),
         Schema::Status => output::print_json(&schema_for!(Status)),
         Schema::Check => output::print_json(&schema_for!(super::check::Checked)),
-        Schema::Plan => output::print_json(&schema_for!(Vec<super::work::MailboxPlan>)),
+        Schema::Plan => output::print_json(&schema_for!(Vec<crate::daemon::MailboxPlan>)),
         Schema::Sync => output::print_json(&schema_for!(Vec<super::sync::Synced>)),
-        Schema::Verify => output::print_json(&schema_for!(Vec<super::work::Verified>)),
-        Schema::Failed => output::print_json(&schema_for!(Vec<super::work::FailedMessage>)),
+        Schema::Verify => output::print_json(&schema_for!(Vec<crate::daemon::Verified>)),
+        Schema::Failed => output::print_json(&schema_for!(Vec<crate::daemon::FailedMessage>)),
     }
 }
 

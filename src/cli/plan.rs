@@ -5,8 +5,8 @@ use super::exit::{self, Exit};
 use super::human::{count, counted, size, tame};
 use super::output::{self, Format, right};
 use super::waiting::Waiting;
-use super::work::MailboxPlan;
 use crate::control::Request;
+use crate::daemon::MailboxPlan;
 use crate::sync::plan::{FolderSummary, Summary};
 
 /// Plans and shows.

@@ -5,8 +5,8 @@ use super::exit::{self, Exit};
 use super::human::{count, counted, tame};
 use super::output::{self, Format, right};
 use super::waiting::Waiting;
-use super::work::Verified;
 use crate::control::Request;
+use crate::daemon::Verified;
 use crate::sync::verify::{Comparison, Difference};
 
 /// Compares and shows.

@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the next pass over a mailbox would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) struct MailboxPlan {
+pub struct MailboxPlan {
     /// `migration/source account`.
     pub mailbox: String,
     /// Which kind of pass it would be.
@@ -43,7 +43,7 @@ pub(super) struct MailboxPlan {
 
 /// What a comparison of both sides of a mailbox found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) struct Verified {
+pub struct Verified {
     /// `migration/source account`.
     pub mailbox: String,
     /// True if nothing differs.
@@ -56,7 +56,7 @@ pub(super) struct Verified {
 
 /// A message that could not be brought over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub(super) struct FailedMessage {
+pub struct FailedMessage {
     /// `migration/source account`.
     pub mailbox: String,
     /// The source folder.
@@ -79,7 +79,7 @@ pub(super) struct FailedMessage {
 
 /// Answers questions. Clones are one.
 #[derive(Clone)]
-pub(super) struct Work {
+pub struct Work {
     context: Context,
     /// Bounds mailboxes that are looked at at once.
     room: Arc<Semaphore>,
@@ -87,16 +87,12 @@ pub(super) struct Work {
 
 impl Work {
     /// Looks at `at_once` mailboxes at a time.
-    pub(super) fn new(context: Context, at_once: usize) -> Self {
+    pub fn new(context: Context, at_once: usize) -> Self {
         Self { context, room: Arc::new(Semaphore::new(at_once.max(1))) }
     }
 
     /// What the next pass over each would do.
-    pub(super) async fn plan(
-        &self,
-        mailboxes: Vec<Selected>,
-        done: &ProgressSender,
-    ) -> Vec<MailboxPlan> {
+    pub async fn plan(&self, mailboxes: Vec<Selected>, done: &ProgressSender) -> Vec<MailboxPlan> {
         let plan = |work: Self, selected: Selected| async move {
             let (kind, plan) = work.plan_one(&selected).await;
             let (plan, error) = split(plan);
@@ -106,7 +102,7 @@ impl Work {
     }
 
     /// Compares both sides of each, and tells the controller.
-    pub(super) async fn verify(
+    pub async fn verify(
         &self,
         mailboxes: Vec<Selected>,
         ignore_flags: bool,
@@ -138,7 +134,7 @@ impl Work {
     ///
     /// # Errors
     /// The ledger's.
-    pub(super) async fn failed(
+    pub async fn failed(
         &self,
         mailboxes: &[Selected],
         retry: bool,
@@ -231,7 +227,7 @@ pub(super) async fn run_pass(context: Context, job: PassJob) -> Result<sync::Rep
 }
 
 /// As operators name a mailbox.
-pub(super) fn name(selected: &Selected) -> String {
+fn name(selected: &Selected) -> String {
     format!("{}/{}", selected.migration.name.0, selected.mailbox.source.user)
 }
 

@@ -1,5 +1,5 @@
 //! The ledger, the definitions and passes, put together: parts for the daemon, and the engine
-//! of a single command.
+//! of a single command. Nothing here knows of a command line.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::exit::{self, Failure};
 use super::work::{self, Work};
 use crate::config::Config;
 use crate::control::{Handlers, Server};
@@ -37,24 +36,35 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// Under this name the ledger keeps which migrations were known.
 const KNOWN: &str = "known-migrations";
 
+/// Why there is nothing to work with.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The ledger cannot be had; another drover may hold it ([`ledger::Error::Locked`]).
+    #[error("{error}; {remedy}", error = .0, remedy = .0.remedy())]
+    Ledger(#[from] ledger::Error),
+    /// The definitions could not be taken in.
+    #[error("the definitions could not be taken in: {0}; please report it, with the log")]
+    Definitions(String),
+}
+
 /// What the daemon and a single command have in common, not yet at work.
-pub(super) struct Parts {
+pub struct Parts {
     /// Open; whoever has the parts closes it.
-    pub(super) ledger: Ledger,
+    pub ledger: Ledger,
     /// How the controller runs.
-    pub(super) settings: Settings,
+    pub settings: Settings,
     /// The definitions.
-    pub(super) catalog: Catalog,
+    pub catalog: Catalog,
     /// Answers what is no pass.
-    pub(super) work: Work,
+    pub work: Work,
 }
 
 impl Parts {
     /// Opens the ledger.
     ///
     /// # Errors
-    /// [`exit::LOCKED`] if another drover has it.
-    pub(super) async fn open(config: &Config) -> anyhow::Result<Self> {
+    /// The ledger's; [`ledger::Error::Locked`] if another drover has it.
+    pub async fn open(config: &Config) -> Result<Self, OpenError> {
         let (ledger, opening) = open(&config.state).await?;
         match opening {
             Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
@@ -84,9 +94,9 @@ impl Parts {
 }
 
 /// The controller of a single command, without schedule: passes run only when it asks for them.
-pub(super) struct Engine {
+pub struct Engine {
     /// Answers whatever a command can ask.
-    pub(super) server: Server,
+    pub server: Server,
     ledger: Ledger,
     shutdown: CancellationToken,
     controller: JoinHandle<()>,
@@ -97,7 +107,7 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Parts::open`].
-    pub(super) async fn start(config: &Config) -> anyhow::Result<Self> {
+    pub async fn start(config: &Config) -> Result<Self, OpenError> {
         let Parts { ledger, mut settings, mut catalog, work } = Parts::open(config).await?;
         settings.on_demand = true;
         settings.strike = false;
@@ -112,9 +122,9 @@ impl Engine {
         let declared = match read {
             Ok(snapshot) => {
                 engine.server.handle.declare_now(snapshot, false).await;
-                engine.server.handle.settled().await.map_err(anyhow::Error::msg)
+                engine.server.handle.settled().await.map_err(OpenError::Definitions)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(OpenError::Definitions(error.to_string())),
         };
         match declared {
             Ok(()) => Ok(engine),
@@ -126,7 +136,7 @@ impl Engine {
     }
 
     /// Stops passes in good order, keeps everything and lets other processes at the ledger.
-    pub(super) async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         if let Err(error) = self.controller.await {
             warn!("the controller ended badly: {error}");
@@ -136,7 +146,7 @@ impl Engine {
 }
 
 /// Lets other processes at the ledger.
-pub(super) async fn close(ledger: Ledger) {
+pub async fn close(ledger: Ledger) {
     if let Err(error) = ledger.close().await {
         warn!("the ledger did not close: {error}");
     }
@@ -156,7 +166,7 @@ fn settled(catalog: &mut Catalog) -> Snapshot {
 }
 
 /// What the controller does not answer itself.
-pub(super) fn handlers(work: Work, handle: &Handle) -> Handlers {
+pub fn handlers(work: Work, handle: &Handle) -> Handlers {
     let (planning, plans) = (work.clone(), handle.clone());
     let (comparing, comparisons) = (work.clone(), handle.clone());
     let failures = handle.clone();
@@ -196,24 +206,16 @@ fn answer(value: &impl Serialize) -> Result<Value, (String, String)> {
 
 /// Opens the ledger. A command without a daemon holds it for a moment: worth waiting for, lest a
 /// `drover status` at the wrong time keep the daemon from starting.
-async fn open(state: &Path) -> anyhow::Result<(Ledger, Opening)> {
+async fn open(state: &Path) -> Result<(Ledger, Opening), ledger::Error> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         match Ledger::open(state).await {
             Err(ledger::Error::Locked { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(LOCK_AGAIN).await;
             }
-            opened => return opened.map_err(locked_or_not),
+            opened => return opened,
         }
     }
-}
-
-fn locked_or_not(error: ledger::Error) -> anyhow::Error {
-    let exit = match error {
-        ledger::Error::Locked { .. } => exit::LOCKED,
-        _ => exit::ERROR,
-    };
-    Failure::new(exit, format!("{error}; {}", error.remedy())).into()
 }
 
 /// The controller's memory, in the ledger.

@@ -1,5 +1,8 @@
 //! `drover run`: the directory, the controller and the control socket put together, with signals.
 //!
+//! [`Parts`] is what it is made of, [`Engine`] the same for a single command without a daemon,
+//! and [`Work`] answers questions about mailboxes that are no passes, for both.
+//!
 //! SIGTERM and SIGINT stop it, passes first; SIGHUP reads the definitions now, accepts removals
 //! and tries blocked mailboxes again.
 
@@ -13,6 +16,12 @@ use tracing::{info, warn};
 use crate::control::{Handlers, Server, Socket, SocketError};
 use crate::controller::catalog::Catalog;
 use crate::controller::{Controller, Handle, Settings, systemd, watch};
+
+mod engine;
+mod work;
+
+pub use engine::{Engine, OpenError, Parts, close, handlers};
+pub use work::{FailedMessage, MailboxPlan, Verified, Work};
 
 /// What the daemon is made of.
 pub struct Daemon {
