@@ -76,6 +76,7 @@ fn mailbox(user: &str) -> Arc<Mailbox> {
         login: Login::Password(SecretRef::Env("P".into())),
     };
     Arc::new(Mailbox {
+        migration: MigrationName("acme".into()),
         source: account(),
         destination: account(),
         carry: Carry {

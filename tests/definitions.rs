@@ -118,6 +118,7 @@ fn a_full_definition_means_exactly_what_it_says() {
     let master = SecretRef::Command(["pass", "show", "x"].map(String::from).to_vec());
     let mailbox = |user: &str, secret: SecretRef| {
         Arc::new(Mailbox {
+            migration: MigrationName("acme".into()),
             source: Account {
                 user: user.into(),
                 endpoint: Arc::clone(&source),

@@ -33,6 +33,7 @@ pub(crate) fn mailbox(user: &str) -> Arc<Mailbox> {
         login: Login::Password(SecretRef::Env(format!("{user}_PASSWORD"))),
     };
     Arc::new(Mailbox {
+        migration: MigrationName("acme".into()),
         source: account("old.example"),
         destination: account("new.example"),
         carry: Carry {

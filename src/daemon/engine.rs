@@ -80,6 +80,7 @@ impl Parts {
             ledger: ledger.clone(),
             memory: flow::Memory::new(config.limits.memory),
             connections: flow::Connections::new(config.limits.connections_per_server),
+            rates: flow::Rates::default(),
             options: platform::Options::default(),
             settle_grace: config.limits.settle,
         };

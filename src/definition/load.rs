@@ -87,9 +87,10 @@ fn read(
         entries.extend(more);
         rows = cells;
     }
-    let mailboxes = mailboxes::validate(entries, &rules, base);
+    let name = MigrationName(name.into());
+    let mailboxes = mailboxes::validate(entries, &name, &rules, base);
     let migration = Migration {
-        name: MigrationName(name.into()),
+        name,
         generation: generation(&content, &rows),
         description: rules.description,
         suspend: rules.suspend,

@@ -9,11 +9,16 @@ use super::endpoint::{Auth, Side, secret_from};
 use super::roster::Entry;
 use super::schema::SECRET_FORMS;
 use super::validate::Rules;
-use super::{Account, Login, Mailbox, SecretRef};
+use super::{Account, Login, Mailbox, MigrationName, SecretRef};
 
 /// Checks the entries against each other and against the endpoints. Only complete mailboxes are
 /// in the result; whatever keeps one out of it is reported.
-pub(super) fn validate(entries: Vec<Entry<'_>>, rules: &Rules, base: &Path) -> Vec<Arc<Mailbox>> {
+pub(super) fn validate(
+    entries: Vec<Entry<'_>>,
+    migration: &MigrationName,
+    rules: &Rules,
+    base: &Path,
+) -> Vec<Arc<Mailbox>> {
     report_twins(entries.iter().map(|entry| &entry.source), "source");
     report_twins(entries.iter().map(|entry| &entry.destination), "destination");
     let mut mailboxes = Vec::with_capacity(entries.len());
@@ -35,6 +40,7 @@ pub(super) fn validate(entries: Vec<Entry<'_>>, rules: &Rules, base: &Path) -> V
             continue;
         }
         mailboxes.push(Arc::new(Mailbox {
+            migration: migration.clone(),
             source,
             destination,
             carry: rules.carry.clone(),

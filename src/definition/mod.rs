@@ -73,6 +73,8 @@ pub struct Migration {
 /// if nothing about the mailbox changed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Mailbox {
+    /// The migration that declares it: its mailboxes share its `rate`.
+    pub migration: MigrationName,
     /// The account at the source.
     pub source: Account,
     /// The account at the destination.
@@ -225,7 +227,7 @@ pub struct Carry {
     pub deletes: bool,
     /// More than this in one pass stops it.
     pub max_delete: MaxDelete,
-    /// Bytes a second over the mailbox's connections; none: unlimited.
+    /// Bytes a second of the migration, over all its mailboxes; none: unlimited.
     pub rate: Option<u64>,
 }
 

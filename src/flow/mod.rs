@@ -8,4 +8,4 @@ mod rate;
 pub use backoff::Backoff;
 pub use connections::{ConnectionPermit, Connections};
 pub use memory::{Memory, Room};
-pub use rate::Rate;
+pub use rate::{Rate, Rates};

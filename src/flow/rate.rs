@@ -1,6 +1,7 @@
 //! Bytes a second, by token bucket.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -10,6 +11,29 @@ use tokio::time::Instant;
 #[derive(Debug, Clone, Default)]
 pub struct Rate {
     bucket: Option<Arc<Mutex<Bucket>>>,
+}
+
+/// The rates of all migrations: what runs under one name shares one. Clones are one.
+#[derive(Debug, Clone, Default)]
+pub struct Rates {
+    by_name: Arc<std::sync::Mutex<HashMap<String, (u64, Rate)>>>,
+}
+
+impl Rates {
+    /// The rate of `name`. Another number than before makes another rate; what still runs under
+    /// the old one keeps it.
+    pub fn of(&self, name: &str, bytes_per_second: Option<u64>) -> Rate {
+        let Some(bytes) = bytes_per_second else { return Rate::default() };
+        let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        match by_name.get(name) {
+            Some((known, rate)) if *known == bytes => rate.clone(),
+            _ => {
+                let rate = Rate::new(bytes_per_second);
+                by_name.insert(name.to_owned(), (bytes, rate.clone()));
+                rate
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -47,5 +71,41 @@ impl Rate {
             bucket.filled = Instant::now();
         }
         bucket.tokens -= bytes as f64;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_runs_under_one_name_shares_its_rate() {
+        let rates = Rates::default();
+        let began = Instant::now();
+        let mut passed = Vec::new();
+        for _ in 0..3 {
+            let rate = rates.of("acme", Some(1000));
+            passed.push(tokio::spawn(async move {
+                for _ in 0..4 {
+                    rate.pass(1000).await;
+                }
+            }));
+        }
+        for task in passed {
+            task.await.expect("no task panics");
+        }
+        // Twelve thousand bytes, the first thousand of them at once, the last on credit.
+        let took = began.elapsed().as_secs_f64();
+        assert!((10.0..12.5).contains(&took), "{took}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_edited_rate_holds_at_once() {
+        let rates = Rates::default();
+        rates.of("acme", Some(1)).pass(1_000_000).await;
+        let began = Instant::now();
+        rates.of("acme", Some(1 << 20)).pass(1000).await;
+        rates.of("acme", None).pass(u64::MAX).await;
+        assert_eq!(began.elapsed(), Duration::ZERO);
     }
 }

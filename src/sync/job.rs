@@ -8,20 +8,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::flow::Rate;
 use crate::ledger::{
-    Change, Filed, FolderNo, FollowedFolder, Intent, IntentItem, MailboxLedger, MovedFrom,
-    Overview, Place, PlaceNo, Record, Retired,
+    Change, Filed, FolderNo, FollowedFolder, MailboxLedger, Overview, Place, PlaceNo, Record,
 };
 use crate::model::{Accounts, IdSet, Item, ItemId};
 use crate::platform::{self, FlagChange, Opened};
 
-use super::copy::{Copy, kept};
+use super::copy::Copy;
 use super::diff::carried;
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Departed, Departure, FolderPlan};
 use super::{Context, Error, Progress, mend};
 
 /// Flag changes, moves and removals sent before they are booked: a crash repeats at most these.
-const STEP: usize = 500;
+pub(super) const STEP: usize = 500;
 
 /// What a job or a pass has done.
 #[derive(Debug, Clone, Default)]
@@ -303,224 +302,6 @@ impl Job {
         Ok(())
     }
 
-    /// Moves copies into the place and books them.
-    async fn move_in(
-        &mut self,
-        lane: &mut Lane,
-        folder: usize,
-        opened: &Opened,
-        moves: Vec<(Item, Departed)>,
-    ) -> Result<(), Error> {
-        let no = self.folders[folder].no;
-        let mut moves = moves.as_slice();
-        while let Some((_, first)) = moves.first() {
-            // A run from one place, so that the order stays.
-            let same = moves.iter().take_while(|(_, of)| of.place == first.place).count();
-            let (run, rest) = moves.split_at(same.min(STEP));
-            moves = rest;
-            let from = self.places.get(&first.place).cloned();
-            let (Some(from), Some(epoch)) = (from.clone(), from.and_then(|p| p.epoch)) else {
-                continue;
-            };
-            let intent = self.intent();
-            let item = |(item, of): &(Item, Departed)| IntentItem {
-                folder: no,
-                id: item.id,
-                flags: of.flags.clone(),
-                fingerprint: of.fingerprint,
-                size: of.size,
-                date: of.date,
-                moved_from: of.at.map(|at| MovedFrom {
-                    place: of.place,
-                    at,
-                    origin: of.origin,
-                    filed: of.filed,
-                }),
-            };
-            self.commit(vec![Change::PutIntent(Intent {
-                no: intent,
-                place: self.place.no,
-                epoch: opened.epoch,
-                next: opened.next,
-                made: chrono::Utc::now(),
-                items: run.iter().map(item).collect(),
-            })])
-            .await?;
-            let ids: Vec<ItemId> = run.iter().filter_map(|(_, of)| of.at).collect();
-            let to = self.place.name.clone();
-            let landed = match lane.destination.move_items(&from.name, epoch, &ids, &to).await {
-                Ok(landed) => landed,
-                // Its user removed the folder it was in, or its ids are over: nothing to move.
-                Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {
-                    vec![None; ids.len()]
-                }
-                Err(error) => return Err(at_destination(error)),
-            };
-            let landed = self.find_moved(lane, opened, run, landed).await?;
-            let mut changes = vec![Change::DropIntent(intent)];
-            let mut records = Vec::new();
-            for ((item, of), at) in run.iter().zip(landed) {
-                changes.push(unfile(of.filed));
-                if let Some(at) = at {
-                    self.place.known.insert(at);
-                    self.tally.moves += 1;
-                }
-                let record = record_of(item, of, self.place.no, at);
-                self.flag_later(folder, &record, item);
-                records.push(record);
-            }
-            changes.push(Change::PutRecords(no, records));
-            changes.push(Change::PutPlace(self.place.clone()));
-            self.commit(changes).await?;
-            self.tally.accounts.already_there += run.len() as u64;
-            self.progress.advance(run.len() as u64, 0);
-        }
-        Ok(())
-    }
-
-    /// Looks up moved messages whose new ids the server did not tell. One that is nowhere was
-    /// taken away by its user.
-    async fn find_moved(
-        &self,
-        lane: &mut Lane,
-        opened: &Opened,
-        run: &[(Item, Departed)],
-        landed: Vec<Option<ItemId>>,
-    ) -> Result<Vec<Option<ItemId>>, Error> {
-        let unknown: Vec<usize> = (0..landed.len()).filter(|&n| landed[n].is_none()).collect();
-        if unknown.is_empty() {
-            return Ok(landed);
-        }
-        let wanted: Vec<_> = unknown
-            .iter()
-            .map(|&n| super::pairing::Trait {
-                fingerprint: run[n].1.fingerprint,
-                size: run[n].1.size,
-                date: None,
-                named: true,
-            })
-            .collect();
-        let mut place = self.place.clone();
-        place.known.extend_set(&landed.iter().copied().flatten().collect());
-        let destination = lane.destination.as_mut();
-        let found = mend::landed(destination, &place, opened.epoch, opened.next, &wanted).await?;
-        let mut landed = landed;
-        for (n, at) in unknown.into_iter().zip(found) {
-            landed[n] = at;
-        }
-        Ok(landed)
-    }
-
-    /// Moves settled messages here from the place where the folder went before.
-    async fn relocate(
-        &mut self,
-        lane: &mut Lane,
-        folder: usize,
-        opened: &Opened,
-    ) -> Result<(), Error> {
-        let plan = &mut self.folders[folder];
-        let no = plan.no;
-        let as_moves = |record: Record| {
-            let meta = None;
-            let item = Item { id: record.id, flags: record.flags.clone(), meta };
-            (item, Departed::from_record(no, &record))
-        };
-        let moves: Vec<_> =
-            std::mem::take(&mut plan.relocations).into_iter().map(as_moves).collect();
-        let n = moves.len() as u64;
-        self.move_in(lane, folder, opened, moves).await?;
-        // They were counted as being there all along.
-        self.tally.accounts.already_there -= n;
-        Ok(())
-    }
-
-    /// A known message that came from elsewhere may have changed its flags on the way.
-    fn flag_later(&mut self, folder: usize, record: &Record, item: &Item) {
-        let now = carried(&item.flags, self.deletes);
-        let here = record.place == self.place.no && record.at.is_some();
-        if self.flags && here && now != record.flags {
-            let record = record.clone();
-            self.folders[folder].flags.push(super::plan::FlagCarry { record, now });
-        }
-    }
-
-    async fn store_flags(
-        &mut self,
-        lane: &mut Lane,
-        folder: usize,
-        opened: &Opened,
-    ) -> Result<(), Error> {
-        let no = self.folders[folder].no;
-        let flags = std::mem::take(&mut self.folders[folder].flags);
-        let moved_away: Vec<_> = flags.iter().filter(|f| f.record.place != self.place.no).collect();
-        if !moved_away.is_empty() {
-            // After the cutover a copy may stay where its source no longer is.
-            self.store_elsewhere(lane, no, &moved_away).await?;
-        }
-        let here: Vec<_> = flags.iter().filter(|f| f.record.place == self.place.no).collect();
-        for step in here.chunks(STEP) {
-            let lost = &mut self.lost_keywords;
-            let change = |f: &&super::plan::FlagCarry| {
-                let add = kept(&f.now.minus(&f.record.flags), &opened.keywords, lost);
-                let remove = f.record.flags.minus(&f.now);
-                Some(FlagChange { id: f.record.at?, add, remove })
-            };
-            let changes: Vec<FlagChange> = step.iter().filter_map(change).collect();
-            let name = self.place.name.clone();
-            let epoch = opened.epoch;
-            lane.destination.store_flags(&name, epoch, &changes).await.map_err(at_destination)?;
-            let booked = step.iter().map(|f| Record { flags: f.now.clone(), ..f.record.clone() });
-            self.commit(vec![Change::PutRecords(no, booked.collect())]).await?;
-            self.tally.flag_changes += step.len() as u64;
-            self.progress.advance(step.len() as u64, 0);
-            if self.stop.is_cancelled() {
-                return Err(Error::Stopped);
-            }
-        }
-        Ok(())
-    }
-
-    async fn store_elsewhere(
-        &mut self,
-        lane: &mut Lane,
-        no: FolderNo,
-        flags: &[&super::plan::FlagCarry],
-    ) -> Result<(), Error> {
-        for f in flags {
-            let place = self.places.get(&f.record.place);
-            let epoch = place.and_then(|p| p.epoch);
-            let (Some(place), Some(epoch), Some(id)) = (place, epoch, f.record.at) else {
-                continue;
-            };
-            let change = FlagChange {
-                id,
-                add: f.now.minus(&f.record.flags),
-                remove: f.record.flags.minus(&f.now),
-            };
-            match lane.destination.store_flags(&place.name, epoch, &[change]).await {
-                Ok(()) => {}
-                Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => continue,
-                Err(error) => return Err(at_destination(error)),
-            }
-            let booked = Record { flags: f.now.clone(), ..f.record.clone() };
-            self.commit(vec![Change::PutRecords(no, vec![booked])]).await?;
-            self.tally.flag_changes += 1;
-        }
-        Ok(())
-    }
-
-    /// Books messages that left the source, and removes the copies the definition says to.
-    async fn depart(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
-        let departures = std::mem::take(&mut self.folders[folder].departures);
-        let no = self.folders[folder].no;
-        self.tally.removed += depart(&self.ledger, lane, &self.places, no, departures).await?;
-        let moot = std::mem::take(&mut self.folders[folder].moot_failures);
-        if !moot.is_empty() {
-            self.commit(vec![Change::DropFailures(no, moot)]).await?;
-        }
-        Ok(())
-    }
-
     /// Files the folder with its cursor: everything before it is settled.
     async fn close(&mut self, folder: usize) -> Result<(), Error> {
         let plan = &self.folders[folder];
@@ -539,61 +320,7 @@ impl Job {
     }
 }
 
-/// Books departures of a folder, removing copies where planned. Answers how many were removed.
-pub(crate) async fn depart(
-    ledger: &MailboxLedger,
-    lane: &mut Lane,
-    places: &BTreeMap<PlaceNo, Place>,
-    no: FolderNo,
-    departures: Vec<Departure>,
-) -> Result<u64, Error> {
-    let mut removed = 0;
-    let mut removals: BTreeMap<PlaceNo, Vec<Record>> = BTreeMap::new();
-    let mut retired: Vec<Record> = Vec::new();
-    for departure in departures {
-        match departure {
-            Departure::Remove(record) => removals.entry(record.place).or_default().push(record),
-            Departure::Retire(record) => retired.push(record),
-        }
-    }
-    for (place, records) in removals {
-        let place = places.get(&place);
-        let (Some(place), Some(epoch)) = (place, place.and_then(|p| p.epoch)) else { continue };
-        for step in records.chunks(STEP) {
-            let ids: IdSet = step.iter().filter_map(|r| r.at).collect();
-            match lane.destination.remove(&place.name, epoch, &ids).await {
-                // Its user removed the folder, or made it anew: nothing of ours is there.
-                Ok(()) | Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {
-                }
-                Err(error) => return Err(at_destination(error)),
-            }
-            let ids = step.iter().map(|r| r.id).collect();
-            ledger.commit(vec![Change::DropRecords(no, ids)]).await?;
-            removed += step.len() as u64;
-        }
-    }
-    for step in retired.chunks(STEP) {
-        let mut changes: Vec<Change> = step.iter().map(|r| Change::Retire(retire(r))).collect();
-        changes.push(Change::DropRecords(no, step.iter().map(|r| r.id).collect()));
-        ledger.commit(changes).await?;
-    }
-    Ok(removed)
-}
-
-fn retire(record: &Record) -> Retired {
-    Retired {
-        no: 0,
-        fingerprint: record.fingerprint,
-        size: record.size,
-        date: record.date,
-        place: record.place,
-        at: record.at,
-        origin: record.origin,
-        flags: record.flags.clone(),
-    }
-}
-
-fn unfile(filed: Filed) -> Change {
+pub(super) fn unfile(filed: Filed) -> Change {
     match filed {
         Filed::Record(folder, id) => Change::DropRecords(folder, IdSet::range(id, id)),
         Filed::Retired(no) => Change::Unretire(no),
@@ -601,7 +328,7 @@ fn unfile(filed: Filed) -> Change {
 }
 
 /// The record of a known message under its new source id. Its base flags are those last carried.
-fn record_of(item: &Item, of: &Departed, place: PlaceNo, at: Option<ItemId>) -> Record {
+pub(super) fn record_of(item: &Item, of: &Departed, place: PlaceNo, at: Option<ItemId>) -> Record {
     Record {
         id: item.id,
         place,

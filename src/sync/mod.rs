@@ -1,9 +1,9 @@
 //! One pass over one mailbox: survey → plan → transfer.
 //!
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
-//!   `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
+//!   `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows; `job`, `copy` and `mend` are its parts.
+//!   the definition allows; `job`, `copy`, `moves`, `flags`, `departures` and `mend` are its parts.
 //! - `verify` compares both sides without the ledger.
 //!
 //! `docs/pass.md` tells the whole story.
@@ -14,15 +14,19 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Connections, Memory};
+use crate::flow::{Connections, Memory, Rates};
 use crate::ledger::{Ledger, PassRecord};
 use crate::platform;
 
 mod copy;
+mod departures;
 mod diff;
+mod flags;
+mod folding;
 mod job;
 mod lane;
 mod mend;
+mod moves;
 pub(crate) mod naming;
 mod pairing;
 mod pass;
@@ -42,6 +46,8 @@ pub struct Context {
     pub memory: Memory,
     /// Connections to each server.
     pub connections: Connections,
+    /// Each migration's rate.
+    pub rates: Rates,
     /// How connections behave.
     pub options: platform::Options,
     /// How long a write whose answer was lost may still land.

@@ -9,13 +9,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::definition::{Mailbox, MaxDelete};
-use crate::flow::Rate;
 use crate::ledger::{
     Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord, Place,
 };
 use crate::model::{Accounts, PassKind};
 
-use super::job::{Job, Tally, depart};
+use super::departures::depart;
+use super::job::{Job, Tally};
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Basis, Survey};
@@ -162,7 +162,8 @@ impl Pass<'_> {
         let places = Arc::new(places);
         let entangled = Arc::new(entangled);
         let intents = Arc::new(AtomicU64::new(next_intent));
-        let rate = Rate::new(self.mailbox.carry.rate);
+        let migration = &self.mailbox.migration.0;
+        let rate = self.context.rates.of(migration, self.mailbox.carry.rate);
         for folder in plan.folders {
             let Some(place) = places.get(&folder.place) else { continue };
             let Some(followed) = followed.get(&folder.no) else { continue };

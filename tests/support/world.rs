@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drover::definition::{
-    Account, Carry, Endpoint, FolderRules, Login, Mailbox, MaxDelete, SecretRef, Selection, Tls,
+    Account, Carry, Endpoint, FolderRules, Login, Mailbox, MaxDelete, MigrationName, SecretRef,
+    Selection, Tls,
 };
-use drover::flow::{Connections, Memory};
+use drover::flow::{Connections, Memory, Rates};
 use drover::ledger::{Ledger, MailboxKey};
 use drover::model::PassKind;
 use drover::platform;
@@ -53,6 +54,7 @@ impl World {
             login: Login::Password(SecretRef::File(password.clone())),
         };
         let mailbox = Mailbox {
+            migration: MigrationName("world".into()),
             source: account(&source),
             destination: account(&destination),
             carry: Carry {
@@ -83,6 +85,7 @@ impl World {
             ledger,
             memory: Memory::new(64 << 20),
             connections: Connections::new(32),
+            rates: Rates::default(),
             options: platform::Options::default(),
             settle_grace: Duration::from_millis(200),
         });

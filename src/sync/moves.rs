@@ -1,0 +1,145 @@
+//! Moves at the destination: of messages that were moved at the source, and of those whose folder
+//! goes elsewhere now.
+
+use crate::ledger::{Change, Intent, IntentItem, MovedFrom, Record};
+use crate::model::{Item, ItemId};
+use crate::platform::{self, Opened};
+
+use super::job::{Job, STEP, record_of, unfile};
+use super::lane::{Lane, at_destination};
+use super::pairing::Trait;
+use super::plan::Departed;
+use super::{Error, mend};
+
+impl Job {
+    /// Moves copies into the place and books them.
+    pub(super) async fn move_in(
+        &mut self,
+        lane: &mut Lane,
+        folder: usize,
+        opened: &Opened,
+        moves: Vec<(Item, Departed)>,
+    ) -> Result<(), Error> {
+        let no = self.folders[folder].no;
+        let mut moves = moves.as_slice();
+        while let Some((_, first)) = moves.first() {
+            // A run from one place, so that the order stays.
+            let same = moves.iter().take_while(|(_, of)| of.place == first.place).count();
+            let (run, rest) = moves.split_at(same.min(STEP));
+            moves = rest;
+            let from = self.places.get(&first.place).cloned();
+            let (Some(from), Some(epoch)) = (from.clone(), from.and_then(|p| p.epoch)) else {
+                continue;
+            };
+            let intent = self.intent();
+            let item = |(item, of): &(Item, Departed)| IntentItem {
+                folder: no,
+                id: item.id,
+                flags: of.flags.clone(),
+                fingerprint: of.fingerprint,
+                size: of.size,
+                date: of.date,
+                moved_from: of.at.map(|at| MovedFrom {
+                    place: of.place,
+                    at,
+                    origin: of.origin,
+                    filed: of.filed,
+                }),
+            };
+            self.commit(vec![Change::PutIntent(Intent {
+                no: intent,
+                place: self.place.no,
+                epoch: opened.epoch,
+                next: opened.next,
+                made: chrono::Utc::now(),
+                items: run.iter().map(item).collect(),
+            })])
+            .await?;
+            let ids: Vec<ItemId> = run.iter().filter_map(|(_, of)| of.at).collect();
+            let to = self.place.name.clone();
+            let landed = match lane.destination.move_items(&from.name, epoch, &ids, &to).await {
+                Ok(landed) => landed,
+                // Its user removed the folder it was in, or its ids are over: nothing to move.
+                Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {
+                    vec![None; ids.len()]
+                }
+                Err(error) => return Err(at_destination(error)),
+            };
+            let landed = self.find_moved(lane, opened, run, landed).await?;
+            let mut changes = vec![Change::DropIntent(intent)];
+            let mut records = Vec::new();
+            for ((item, of), at) in run.iter().zip(landed) {
+                changes.push(unfile(of.filed));
+                if let Some(at) = at {
+                    self.place.known.insert(at);
+                    self.tally.moves += 1;
+                }
+                let record = record_of(item, of, self.place.no, at);
+                self.flag_later(folder, &record, item);
+                records.push(record);
+            }
+            changes.push(Change::PutRecords(no, records));
+            changes.push(Change::PutPlace(self.place.clone()));
+            self.commit(changes).await?;
+            self.tally.accounts.already_there += run.len() as u64;
+            self.progress.advance(run.len() as u64, 0);
+        }
+        Ok(())
+    }
+
+    /// Looks up moved messages whose new ids the server did not tell. One that is nowhere was
+    /// taken away by its user.
+    async fn find_moved(
+        &self,
+        lane: &mut Lane,
+        opened: &Opened,
+        run: &[(Item, Departed)],
+        landed: Vec<Option<ItemId>>,
+    ) -> Result<Vec<Option<ItemId>>, Error> {
+        let unknown: Vec<usize> = (0..landed.len()).filter(|&n| landed[n].is_none()).collect();
+        if unknown.is_empty() {
+            return Ok(landed);
+        }
+        let wanted: Vec<_> = unknown
+            .iter()
+            .map(|&n| Trait {
+                fingerprint: run[n].1.fingerprint,
+                size: run[n].1.size,
+                date: None,
+                named: true,
+            })
+            .collect();
+        let mut place = self.place.clone();
+        place.known.extend_set(&landed.iter().copied().flatten().collect());
+        let destination = lane.destination.as_mut();
+        let found = mend::landed(destination, &place, opened.epoch, opened.next, &wanted).await?;
+        let mut landed = landed;
+        for (n, at) in unknown.into_iter().zip(found) {
+            landed[n] = at;
+        }
+        Ok(landed)
+    }
+
+    /// Moves settled messages here from the place where the folder went before.
+    pub(super) async fn relocate(
+        &mut self,
+        lane: &mut Lane,
+        folder: usize,
+        opened: &Opened,
+    ) -> Result<(), Error> {
+        let plan = &mut self.folders[folder];
+        let no = plan.no;
+        let as_moves = |record: Record| {
+            let meta = None;
+            let item = Item { id: record.id, flags: record.flags.clone(), meta };
+            (item, Departed::from_record(no, &record))
+        };
+        let moves: Vec<_> =
+            std::mem::take(&mut plan.relocations).into_iter().map(as_moves).collect();
+        let n = moves.len() as u64;
+        self.move_in(lane, folder, opened, moves).await?;
+        // They were counted as being there all along.
+        self.tally.accounts.already_there -= n;
+        Ok(())
+    }
+}
