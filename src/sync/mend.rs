@@ -8,8 +8,8 @@ use std::time::Duration;
 use chrono::Utc;
 
 use crate::ledger::{
-    Change, Filed, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo, Record,
-    Retired, Stranger,
+    Change, Filed, FolderNo, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo,
+    Record, Retired, Stranger,
 };
 use crate::model::{Epoch, Fingerprint, IdSet, ItemId};
 use crate::platform::{Destination, FolderStatus, Sighting};
@@ -19,8 +19,9 @@ use super::lane::{Lane, at_destination};
 use super::pairing::{Sizes, Trait, pair};
 use super::recognise::stranger;
 
-/// Waits until nothing that an earlier pass sent can still be under way, then settles its moves.
-/// Copies are settled by being recognised at the destination; see `recognise`.
+/// Waits until nothing that an earlier pass sent can still be under way, then settles its moves
+/// and what is certain of its copies. The other copies are settled by being recognised at the
+/// destination, where contents are compared; see `recognise`.
 pub(crate) async fn intents(
     ledger: &MailboxLedger,
     overview: &Overview,
@@ -37,10 +38,67 @@ pub(crate) async fn intents(
     if let Some(left) = grace.checked_sub(age) {
         tokio::time::sleep(left).await;
     }
+    // What one intent is found to have done is not the next one's.
+    let mut places = overview.places.clone();
     for intent in &overview.intents {
         if intent.items.iter().any(|item| item.moved_from.is_some()) {
-            moves(ledger, overview, lane, intent).await?;
+            moves(ledger, overview, &mut places, lane, intent).await?;
+        } else {
+            copies(ledger, &mut places, lane, intent).await?;
         }
+    }
+    Ok(())
+}
+
+/// Books what certainly landed of a batch. It cannot wait for its messages to be met again at
+/// the source: they may have moved on or been deleted there since, and their copies would stay
+/// behind as nobody's.
+async fn copies(
+    ledger: &MailboxLedger,
+    places: &mut Places,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<(), Error> {
+    let Some(place) = places.get_mut(&intent.place) else { return Ok(()) };
+    let destination = lane.destination.as_mut();
+    let Some((epoch, next)) = open(destination, place).await? else { return Ok(()) };
+    if epoch != intent.epoch {
+        return Ok(());
+    }
+    // Nobody's yet: never looked at, or looked at by a survey that came no further.
+    let since = IdSet::range(intent.next, ItemId(next.0.saturating_sub(1)));
+    let mut nobodys = since.difference(&place.known);
+    let strangers = ledger.strangers(place.no).await?;
+    nobodys.extend_set(&strangers.iter().map(|s| s.id).filter(|&id| since.contains(id)).collect());
+    if nobodys.is_empty() {
+        return Ok(());
+    }
+    let seen = destination.sight(&place.name, &nobodys).await.map_err(at_destination)?;
+    let trait_of = |fingerprint, size| Trait { fingerprint, size, date: None, named: true };
+    let ours: Vec<Trait> = intent.items.iter().map(|i| trait_of(i.fingerprint, i.size)).collect();
+    let theirs: Vec<Trait> = seen.iter().map(|s| trait_of(s.fingerprint, s.size)).collect();
+    let mut records: BTreeMap<FolderNo, Vec<Record>> = BTreeMap::new();
+    let mut found = IdSet::new();
+    for (mine, yours) in pair(&ours, &theirs, Sizes::TwoServers).sure {
+        let (item, at) = (&intent.items[mine], seen[yours].id);
+        found.insert(at);
+        place.known.insert(at);
+        records.entry(item.folder).or_default().push(Record {
+            id: item.id,
+            place: place.no,
+            at: Some(at),
+            origin: OURS,
+            flags: item.flags.clone(),
+            fingerprint: item.fingerprint,
+            size: item.size,
+            date: item.date,
+        });
+    }
+    if !found.is_empty() {
+        let mut changes = vec![Change::DropStrangers(place.no, found)];
+        changes.extend(records.into_iter().map(|(no, records)| Change::PutRecords(no, records)));
+        changes.push(Change::PutPlace(place.clone()));
+        ledger.commit(changes).await?;
     }
     Ok(())
 }
@@ -49,12 +107,13 @@ pub(crate) async fn intents(
 async fn moves(
     ledger: &MailboxLedger,
     overview: &Overview,
+    places: &mut Places,
     lane: &mut Lane,
     intent: &Intent,
 ) -> Result<(), Error> {
     let mut changes = vec![Change::DropIntent(intent.no)];
     let mut landed = Vec::new();
-    let mut place = overview.places.get(&intent.place).cloned();
+    let mut place = places.get_mut(&intent.place);
     if let Some(place) = &mut place {
         let destination = lane.destination.as_mut();
         if let Some((epoch, next)) = open(destination, place).await?
@@ -91,7 +150,7 @@ async fn moves(
             changes.extend(forget_copy(ledger, from).await?);
         }
     }
-    changes.extend(place.map(Change::PutPlace));
+    changes.extend(place.map(|place| Change::PutPlace(place.clone())));
     ledger.commit(changes).await?;
     Ok(())
 }
