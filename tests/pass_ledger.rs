@@ -148,7 +148,8 @@ async fn assert_known(world: &World) {
         let uids = here.uids(folder);
         here.store(folder, &uids, "+FLAGS ($Known)");
         here.store(folder, &uids, "-FLAGS (\\Seen $Later)");
-        here.expunge_uids(folder, &uids[1..2]);
+        // In the inbox the second is one of the twins.
+        here.expunge_uids(folder, &[uids[1], uids[uids.len() - 3]]);
     }
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied + report.record.accounts.adopted, 0);
