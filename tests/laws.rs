@@ -38,6 +38,53 @@ async fn law_1_the_source_is_never_written_to() {
     assert_eq!(state(&world), counters, "not even a modification sequence moved");
 }
 
+/// Law 1, on the wire: what a lenient server would not show afterwards (a SELECT takes \\Recent
+/// away, a fetch that does not peek does no harm in an examined folder) is heard.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_1_only_commands_that_read_are_said_to_the_source() {
+    const READING: [&str; 14] = [
+        "AUTHENTICATE",
+        "CAPABILITY",
+        "ENABLE",
+        "EXAMINE",
+        "FETCH",
+        "ID",
+        "LIST",
+        "LOGIN",
+        "LOGOUT",
+        "NAMESPACE",
+        "NOOP",
+        "SEARCH",
+        "STATUS",
+        "UNSELECT",
+    ];
+    let mut world = World::new().await;
+    let tap = world.tap_source();
+    world.mailbox.carry.deletes = true;
+    world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+    let mut here = world.at_source();
+    mail::fill(&mut here, 60, &FOLDERS[..6], 1);
+    world.seed().await;
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[..1], "Sent");
+    here.store("INBOX", &uids[1..3], "+FLAGS (\\Flagged)");
+    here.expunge_uids("INBOX", &uids[3..4]);
+    here.append_many("INBOX", &[note("new")]);
+    world.delta().await;
+    world.verify().await;
+    let heard = tap.heard();
+    for line in &heard {
+        let mut words = line.split(' ').skip(1).filter(|word| *word != "UID");
+        let Some(verb) = words.next() else { continue };
+        assert!(READING.contains(&verb), "{line}");
+        for unread in ["BODY[", "RFC822 ", "RFC822)", "RFC822.TEXT"] {
+            assert!(!line.contains(unread), "{line}");
+        }
+    }
+    assert!(heard.iter().any(|line| line.contains(" EXAMINE ")), "{heard:?}");
+    assert!(heard.iter().any(|line| line.contains("BODY.PEEK[]")), "{heard:?}");
+}
+
 /// Law 2, for passes that are cut short at the worst moment: see `crash.rs` for the rest.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_a_message_arrives_exactly_once_however_often_passes_run() {
@@ -77,6 +124,32 @@ async fn law_3_mail_already_there_is_adopted_and_twins_stay_two() {
     assert_eq!(there, ["single", "triplet", "triplet", "triplet", "twin", "twin"]);
 }
 
+/// Law 3: what only looks the same is another message.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_3_a_message_with_the_same_headers_and_another_text_is_not_adopted() {
+    let world = World::new().await;
+    let with = |headers: &str, text: &str| {
+        let mut mail = note("x");
+        mail.bytes = format!("{headers}\r\n\r\n{text}\r\n").into_bytes();
+        mail
+    };
+    let (named, nameless) = ("Message-ID: <1@a.example>", "Subject: no name");
+    world
+        .at_source()
+        .append_many("INBOX", &[with(named, "a text"), with(nameless, "aaaa"), note("both")]);
+    world.at_destination().append_many(
+        "INBOX",
+        &[with(named, "a longer text"), with(nameless, "bbbb"), note("both")],
+    );
+    let report = world.seed().await;
+    assert_eq!((report.record.accounts.copied, report.record.accounts.adopted), (2, 1));
+    let bodies = world.at_destination().messages("INBOX").into_iter().map(|m| m.body);
+    let bodies: Vec<String> = bodies.map(|b| String::from_utf8_lossy(&b).into_owned()).collect();
+    for text in ["a text", "a longer text", "aaaa", "bbbb"] {
+        assert!(bodies.iter().any(|b| b.ends_with(&format!("\r\n{text}\r\n"))), "{bodies:?}");
+    }
+}
+
 /// Law 4: deleting.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_4_a_message_the_user_deleted_is_not_brought_back() {
@@ -112,6 +185,23 @@ async fn law_4_a_flag_the_user_changed_is_not_reset() {
     let message = world.at_destination().messages("INBOX").remove(0);
     let flags: Vec<&str> = message.flags.iter().map(String::as_str).collect();
     assert_eq!(flags, ["$mine", "\\flagged"], "the user's changes and the source's, side by side");
+}
+
+/// Law 4: flags that were there before drover.
+#[tokio::test(flavor = "multi_thread")]
+async fn law_4_an_adopted_message_keeps_the_flags_its_user_gave_it() {
+    let world = World::new().await;
+    let mut ours = note("one");
+    ours.flags = "\\Seen $Work".into();
+    let mut theirs = note("one");
+    theirs.flags = "\\Flagged $Mine".into();
+    world.at_source().append_many("INBOX", &[ours]);
+    world.at_destination().append_many("INBOX", &[theirs]);
+    world.seed().await;
+    world.delta().await;
+    let message = world.at_destination().messages("INBOX").remove(0);
+    let flags: Vec<&str> = message.flags.iter().map(String::as_str).collect();
+    assert_eq!(flags, ["$mine", "$work", "\\flagged", "\\seen"]);
 }
 
 /// Law 4: what drover did not write.

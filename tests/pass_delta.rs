@@ -226,9 +226,11 @@ async fn a_destination_folder_that_is_made_anew_is_not_filled_again() {
     assert_eq!(report.record.accounts.copied, 1);
     assert_eq!(subjects(&mut there, "Box"), ["new"], "what its user removed stays removed");
     let uids = here.uids("Box");
-    here.store("Box", &uids, "+FLAGS (\\Flagged)");
+    // Ids begin anew in a new folder: what has another's old id is not that other one.
+    here.store("Box", &uids[..2], "+FLAGS (\\Flagged)");
     world.delta().await;
     assert_eq!(subjects(&mut there, "Box"), ["new"]);
+    assert!(there.messages("Box")[0].flags.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -304,5 +306,90 @@ async fn a_nameless_message_the_user_deleted_does_not_come_back_when_it_is_moved
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
     assert!(world.at_destination().uids("Box").is_empty());
+}
+
+/// A message that has the headers of its twins, and a text and flags of its own.
+fn header_twin(text: &str, flags: &str) -> mail::Mail {
+    let mut mail = note("the same headers");
+    mail.bytes = String::from_utf8_lossy(&mail.bytes)
+        .replace("\r\n\r\nthe same headers\r\n", &format!("\r\n\r\n{text}\r\n"))
+        .into_bytes();
+    mail.flags = flags.into();
+    mail
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_does_not_say_where_messages_landed_is_asked() {
+    let mut world = World::new().await;
+    let _tap = world.tap_destination_without_ids();
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many(
+        "INBOX",
+        &[
+            note("a"),
+            header_twin("one", "\\Seen"),
+            header_twin("two", "\\Flagged"),
+            note("b"),
+            note("twin"),
+            note("twin"),
+        ],
+    );
+    let report = world.seed().await;
+    assert_eq!(report.record.accounts.copied, 6);
+    world.assert_same();
+    // Each record leads to its own copy.
+    let uids = here.uids("INBOX");
+    here.store("INBOX", &uids[1..2], "-FLAGS (\\Seen)");
+    here.store("INBOX", &uids[2..3], "+FLAGS ($Two)");
+    here.store("INBOX", &uids[4..5], "+FLAGS ($First)");
+    here.append_many("INBOX", &[note("c")]);
+    world.delta().await;
+    world.assert_same();
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[1..2], "Box");
+    here.uid_move("INBOX", &uids[5..6], "Box");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (0, 2));
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twins_in_different_batches_are_told_apart_where_the_destination_does_not_say() {
+    let mut world = World::new().await;
+    let _tap = world.tap_destination_without_ids();
+    let mut here = world.at_source();
+    let flags = |n: usize| if n % 3 == 0 { "\\Flagged" } else { "$Other" };
+    let mails: Vec<_> = (0..600).map(|n| header_twin(&format!("text {n:04}"), flags(n))).collect();
+    here.append_many("INBOX", &mails);
+    world.seed().await;
+    world.assert_same();
+    let uids = here.uids("INBOX");
+    let every_third: Vec<u32> = uids.iter().copied().step_by(3).collect();
+    here.store("INBOX", &every_third, "-FLAGS (\\Flagged)");
+    world.delta().await;
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_moves_a_moved_message_is_copied_and_one_that_returns_is_not_doubled() {
+    let mut world = World::new().await;
+    world.mailbox.carry.moves = false;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("INBOX", &[note("a"), note("wanderer"), note("z")]);
+    world.seed().await;
+    let uids = here.uids("INBOX");
+    here.uid_move("INBOX", &uids[1..2], "Box");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (1, 0));
+    let mut there = world.at_destination();
+    assert_eq!(subjects(&mut there, "INBOX"), ["a", "wanderer", "z"], "its copy stays");
+    assert_eq!(subjects(&mut there, "Box"), ["wanderer"]);
+    let uids = here.uids("Box");
+    here.uid_move("Box", &uids, "INBOX");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.moves), (0, 0), "it was there");
+    assert_eq!(subjects(&mut there, "INBOX"), ["a", "wanderer", "z"]);
     assert!(world.delta().await.quiet);
 }

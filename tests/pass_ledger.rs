@@ -2,8 +2,10 @@
 
 mod support;
 
+use drover::definition::MaxDelete;
+use drover::model::PassKind;
 use support::mail::{self, FOLDERS};
-use support::{World, note, subjects};
+use support::{Options, World, note, subjects};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_lost_ledger_everything_is_adopted_and_nothing_doubled() {
@@ -94,4 +96,188 @@ async fn mail_that_reaches_both_sides_by_itself_is_not_doubled() {
     let report = world.delta().await;
     assert_eq!((report.record.accounts.copied, report.record.accounts.adopted), (0, 1));
     assert_eq!(subjects(&mut world.at_destination(), "INBOX"), ["old", "dual", "other"]);
+}
+
+/// A world whose destination is to equal the source whatever happens, deletes included.
+async fn mirroring() -> World {
+    let mut world = World::new().await;
+    world.mailbox.carry.deletes = true;
+    world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+    world
+}
+
+/// Mail for two folders, some of it with flags, twins among it.
+fn some_mail(world: &World) {
+    let mut here = world.at_source();
+    let flagged = |text: &str, flags: &str| {
+        let mut mail = note(text);
+        mail.flags = flags.into();
+        mail
+    };
+    here.create("Box");
+    here.append_many("INBOX", &[note("a"), flagged("b", "\\Flagged $Work"), note("c"), note("d")]);
+    here.append_many("INBOX", &[note("twin"), note("twin"), flagged("e", "\\Seen"), note("f")]);
+    here.append_many("Box", &[note("g"), flagged("h", "$Work"), note("i")]);
+}
+
+/// Changes of flags, and new mail.
+fn small_changes(world: &World) {
+    let mut here = world.at_source();
+    let (inbox, box_) = (here.uids("INBOX"), here.uids("Box"));
+    here.store("INBOX", &inbox[1..2], "-FLAGS (\\Flagged)");
+    here.store("INBOX", &inbox[2..3], "+FLAGS (\\Seen $Later)");
+    here.store("Box", &box_[1..2], "-FLAGS ($Work)");
+    here.append_many("Box", &[note("new one"), note("new two")]);
+}
+
+/// A move, and deletes.
+fn large_changes(world: &World) {
+    let mut here = world.at_source();
+    let (inbox, box_) = (here.uids("INBOX"), here.uids("Box"));
+    here.uid_move("INBOX", &inbox[3..4], "Box");
+    here.expunge_uids("INBOX", &inbox[7..8]);
+    here.expunge_uids("Box", &box_[..1]);
+}
+
+/// Changes that only a ledger that knows each message's copy, its flags as carried, and that
+/// drover wrote it, can carry.
+async fn assert_known(world: &World) {
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    let mut here = world.at_source();
+    for folder in ["INBOX", "Box"] {
+        let uids = here.uids(folder);
+        here.store(folder, &uids, "+FLAGS ($Known)");
+        here.store(folder, &uids, "-FLAGS (\\Seen $Later)");
+        // In the inbox the second is one of the twins.
+        here.expunge_uids(folder, &[uids[1], uids[uids.len() - 3]]);
+    }
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied + report.record.accounts.adopted, 0);
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_seed_that_dies_at_any_step_is_completed_by_the_next_pass() {
+    for step in 0.. {
+        assert!(step < 60, "a small seed takes fewer commits");
+        let mut world = mirroring().await;
+        some_mail(&world);
+        world.context().ledger.fail_after(step);
+        let whole = world.try_pass(PassKind::Seed).await.is_ok();
+        world.close_ledger().await;
+        world.open_ledger().await;
+        println!("died at step {step}, or was through: {whole}");
+        small_changes(&world);
+        world.delta().await;
+        large_changes(&world);
+        world.delta().await;
+        assert_known(&world).await;
+        if whole {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_delta_that_dies_at_any_step_is_completed_by_the_next_pass() {
+    for step in 0.. {
+        assert!(step < 60, "a small delta takes fewer commits");
+        let mut world = mirroring().await;
+        some_mail(&world);
+        world.seed().await;
+        small_changes(&world);
+        large_changes(&world);
+        world.context().ledger.fail_after(step);
+        let whole = world.try_pass(PassKind::Delta).await.is_ok();
+        world.close_ledger().await;
+        world.open_ledger().await;
+        println!("died at step {step}, or was through: {whole}");
+        world.delta().await;
+        assert_known(&world).await;
+        if whole {
+            break;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_batch_that_landed_and_was_never_answered_is_found_again() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    some_mail(&world);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    assert!(world.at_destination().uids("INBOX").len() > 1, "something landed");
+    world.close_ledger().await;
+    world.copy_ledger();
+    world.open_ledger().await;
+    tap.cut_answers_of_appends(false);
+    small_changes(&world);
+    world.delta().await;
+    large_changes(&world);
+    world.delta().await;
+    assert_known(&world).await;
+
+    // The same from the ledger as it was then: a backup that was put back.
+    world.at_source().append_many("INBOX", &[note("after the backup")]);
+    world.delta().await;
+    world.restore_ledger().await;
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_4_flags_changed_on_copies_that_were_never_answered_for_are_kept() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    some_mail(&world);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    world.close_ledger().await;
+    world.open_ledger().await;
+    tap.cut_answers_of_appends(false);
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    assert_eq!(uids.len(), 8, "all of it landed");
+    there.store("INBOX", &uids, "+FLAGS ($Mine)");
+    there.store("INBOX", &uids[1..2], "-FLAGS (\\Flagged)");
+    world.delta().await;
+    let messages = there.messages("INBOX");
+    assert!(messages.iter().all(|m| m.flags.contains("$mine")), "{messages:?}");
+    assert!(!messages[1].flags.contains("\\flagged"), "{messages:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_ledger_put_back_from_an_older_copy_doubles_nothing() {
+    let mut world = mirroring().await;
+    some_mail(&world);
+    world.seed().await;
+    world.close_ledger().await;
+    world.copy_ledger();
+    world.open_ledger().await;
+    small_changes(&world);
+    large_changes(&world);
+    world.delta().await;
+    world.restore_ledger().await;
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_what_landed_unanswered_and_then_left_its_folder_is_not_doubled() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    some_mail(&world);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    world.close_ledger().await;
+    world.open_ledger().await;
+    tap.cut_answers_of_appends(false);
+    large_changes(&world);
+    world.delta().await;
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
 }

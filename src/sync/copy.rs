@@ -123,16 +123,19 @@ impl Copy<'_> {
                 flying.push_back(batch);
             } else if let Some(batch) = flying.pop_front() {
                 let answer = destination.appended().await.map_err(at_destination)?;
-                let unclear = self.arrive(batch, answer, &mut changes);
-                if let Some(batch) = unclear {
+                let mut unclear = Vec::from_iter(self.arrive(batch, answer, &mut changes));
+                if !unclear.is_empty() {
                     // Only the destination tells, and it can be asked once nothing is under way.
                     while let Some(next) = flying.pop_front() {
                         let answer = destination.appended().await.map_err(at_destination)?;
-                        if let Some(next) = self.arrive(next, answer, &mut changes) {
-                            self.look(destination, next, &mut changes).await?;
-                        }
+                        unclear.extend(self.arrive(next, answer, &mut changes));
                     }
-                    self.look(destination, batch, &mut changes).await?;
+                    // Twins may be in different batches. What was taken is there, in the order
+                    // sent; only what is left of it can be another batch's.
+                    unclear.sort_by_key(|batch| !batch.accepted);
+                    for batch in unclear {
+                        self.look(destination, batch, &mut changes).await?;
+                    }
                 }
             } else if open {
                 match receive.recv().await {

@@ -58,7 +58,7 @@ async fn copies(
     intent: &Intent,
 ) -> Result<(), Error> {
     let Some(place) = places.get_mut(&intent.place) else { return Ok(()) };
-    let landed = appeared(lane.destination.as_mut(), place, intent).await?;
+    let landed = appeared(ledger, lane.destination.as_mut(), place, intent).await?;
     // What has no Message-ID is left to be settled by its content.
     let named = |s: &Sighting| s.message_id.is_some();
     let theirs: Vec<Trait> = landed
@@ -90,6 +90,7 @@ async fn copies(
             size: item.size,
             date: item.date,
         };
+        changes.push(Change::DropStrangers(place.no, IdSet::range(at, at)));
         changes.push(Change::DropFailures(item.folder, IdSet::range(item.id, item.id)));
         changes.push(Change::PutRecords(item.folder, vec![record]));
     }
@@ -106,8 +107,10 @@ async fn copies(
     Ok(())
 }
 
-/// What came into an intent's place since it was made and is nobody's yet.
+/// What came into an intent's place since it was made and is nobody's yet: never looked at, or
+/// looked at by a survey that came no further.
 async fn appeared(
+    ledger: &MailboxLedger,
     destination: &mut dyn Destination,
     place: &Place,
     intent: &Intent,
@@ -117,11 +120,13 @@ async fn appeared(
         return Ok(Vec::new());
     }
     let since = IdSet::range(intent.next, ItemId(next.0.saturating_sub(1)));
-    let unseen = since.difference(&place.known);
-    if unseen.is_empty() {
+    let mut nobodys = since.difference(&place.known);
+    let strangers = ledger.strangers(place.no).await?;
+    nobodys.extend_set(&strangers.iter().map(|s| s.id).filter(|&id| since.contains(id)).collect());
+    if nobodys.is_empty() {
         return Ok(Vec::new());
     }
-    destination.sight(&place.name, &unseen).await.map_err(at_destination)
+    destination.sight(&place.name, &nobodys).await.map_err(at_destination)
 }
 
 /// Finds out which of an intent's moves happened.
@@ -135,13 +140,14 @@ async fn moves(
     let mut landed = Vec::new();
     let mut place = places.get(&intent.place).cloned();
     if let Some(place) = &place {
-        landed = appeared(lane.destination.as_mut(), place, intent).await?;
+        landed = appeared(ledger, lane.destination.as_mut(), place, intent).await?;
     }
     for item in &intent.items {
         let Some(from) = &item.moved_from else { continue };
         let found = landed.iter().position(|s| s.fingerprint == item.fingerprint);
         if let Some(at) = found.map(|at| landed.remove(at).id) {
             changes.push(unfile(from));
+            changes.push(Change::DropStrangers(intent.place, IdSet::range(at, at)));
             let record = Record {
                 id: item.id,
                 place: intent.place,

@@ -2,7 +2,7 @@
 //! returned there (then their copy moves along), or at the destination already (then they are
 //! adopted). What the naming headers leave in doubt, the content decides.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::ledger::{Change, FolderNo, Intent, Origin, Place, PlaceNo, Stranger};
 use crate::model::{Flags, FolderName, IdSet, Item, ItemId};
@@ -192,17 +192,26 @@ async fn moved(
     let mut claimed: HashSet<usize> = HashSet::new();
     // What was in the same folder before its ids were renewed has the first claim.
     let renewed = (0..closed.len()).filter(|&c| closed[c].renewed).map(Some);
-    for only in renewed.chain([None]) {
+    // Without `moves` a message that went elsewhere is another one there; but one that came back
+    // to where its copy is would be doubled.
+    let apart: BTreeSet<PlaceNo> = works.iter().map(|work| work.place).collect();
+    let apart: Vec<Option<PlaceNo>> =
+        if moves { vec![None] } else { apart.into_iter().map(Some).collect() };
+    let rounds: Vec<(Option<usize>, Option<PlaceNo>)> =
+        renewed.chain([None]).flat_map(|only| apart.iter().map(move |&at| (only, at))).collect();
+    for (only, place) in rounds {
         let folder = only.map(|c| &closed[c].before.name);
         let mut left: Vec<New> = sightings
             .keys()
             .copied()
             .filter(|at| !arrivals.contains_key(at))
             .filter(|at| folder.is_none_or(|name| works[at.0].folder.name == *name))
+            .filter(|at| place.is_none_or(|place| works[at.0].place == place))
             .collect();
         left.sort_unstable();
         let right: Vec<usize> = (0..departed.len())
             .filter(|at| !claimed.contains(at))
+            .filter(|&at| place.is_none_or(|place| departed[at].1.place == place))
             .filter(|&at| {
                 only.is_none_or(|c| matches!(departed[at].0, Held::Closed(of, _) if of == c))
             })
@@ -250,11 +259,6 @@ async fn moved(
         }
         for (m, y) in paired.sure {
             let (at, d) = (left[m], right[y]);
-            // Without `moves` a message that went elsewhere is another one there; but one that
-            // came back to where its copy is would be doubled.
-            if !moves && departed[d].1.place != works[at.0].place {
-                continue;
-            }
             claimed.insert(d);
             let item = news[at.0][at.1].clone();
             let of = departed[d].1.clone();

@@ -14,12 +14,14 @@ pub mod imap;
 pub mod mail;
 pub mod tls;
 mod utf7;
+pub mod wiretap;
 pub mod world;
 
 pub use self::drover::{Drover, definition};
 pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;
+pub use wiretap::Wiretap;
 pub use world::{World, note, subjects};
 
 /// Standard base64.

@@ -1,5 +1,6 @@
 //! Two servers, one mailbox between them and a ledger: what a pass needs, without the daemon.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::mail::{self, Mail};
-use super::{Dovecot, Imap, Options, assert_same, snapshot};
+use super::{Dovecot, Imap, Options, Wiretap, assert_same, snapshot};
 
 /// Everything two accounts named `anna` and one pass over them need.
 pub struct World {
@@ -104,6 +105,39 @@ impl World {
         self.open_ledger().await;
     }
 
+    /// Keeps a copy of the ledger's files, as a backup would; the ledger is closed.
+    pub fn copy_ledger(&self) {
+        assert!(self.context.is_none(), "the ledger is open");
+        copy_directory(&self.state.path().join("ledger"), &self.state.path().join("copy"));
+    }
+
+    /// Closes the ledger and opens the copy that was kept in its place.
+    pub async fn restore_ledger(&mut self) {
+        self.close_ledger().await;
+        let ledger = self.state.path().join("ledger");
+        std::fs::remove_dir_all(&ledger).expect("remove the ledger");
+        copy_directory(&self.state.path().join("copy"), &ledger);
+        self.open_ledger().await;
+    }
+
+    /// Puts a wiretap between drover and the source. For the first pass on: a server is known by
+    /// its address.
+    pub fn tap_source(&mut self) -> Wiretap {
+        tap(&mut self.mailbox.source)
+    }
+
+    /// The same before the destination.
+    pub fn tap_destination(&mut self) -> Wiretap {
+        tap(&mut self.mailbox.destination)
+    }
+
+    /// A destination that never says which ids messages got there (no UIDPLUS).
+    pub fn tap_destination_without_ids(&mut self) -> Wiretap {
+        let tap = self.tap_destination();
+        tap.hide_ids();
+        tap
+    }
+
     /// A client at the source.
     pub fn at_source(&self) -> Imap {
         self.source.connect("anna")
@@ -161,6 +195,27 @@ impl World {
         let source = snapshot(&mut self.at_source());
         let destination = snapshot(&mut self.at_destination());
         assert_same(&source, &destination, options);
+    }
+}
+
+fn tap(account: &mut Account) -> Wiretap {
+    let wiretap = Wiretap::before(account.endpoint.port);
+    let mut endpoint = (*account.endpoint).clone();
+    endpoint.port = wiretap.port();
+    account.endpoint = Arc::new(endpoint);
+    wiretap
+}
+
+fn copy_directory(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("make a directory");
+    for entry in std::fs::read_dir(from).expect("read a directory") {
+        let entry = entry.expect("read a directory");
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy_directory(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copy a file");
+        }
     }
 }
 
