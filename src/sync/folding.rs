@@ -8,11 +8,11 @@ use crate::model::{FolderName, IdSet};
 use crate::platform::{FolderStatus, Source};
 
 use super::Error;
+use super::basis::{Basis, Looked, Work, all_records, followed, rules_digest};
 use super::diff::Diff;
 use super::lane::{Lane, at_source};
 use super::naming::Namer;
 use super::plan::{Rename, Target};
-use super::survey::{Basis, Looked, Work, all_records, followed, rules_digest};
 
 /// How many messages prove that a new folder is a renamed old one.
 const SAMPLE: usize = 8;

@@ -1,9 +1,9 @@
 //! One pass over one mailbox: survey → plan → transfer.
 //!
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
-//!   `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
+//!   `basis`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows; `job`, `copy`, `moves`, `flags`, `departures` and `mend` are its parts.
+//!   the definition allows; `job`, `arrive`, `copy`, `moves`, `flags`, `departures` and `mend` are its parts.
 //! - `verify` compares both sides without the ledger.
 //!
 //! `docs/pass.md` tells the whole story.
@@ -18,6 +18,8 @@ use crate::flow::{Connections, Memory, Rates};
 use crate::ledger::{Ledger, PassRecord};
 use crate::platform;
 
+mod arrive;
+mod basis;
 mod copy;
 mod departures;
 mod diff;

@@ -14,11 +14,12 @@ use crate::ledger::{
 };
 use crate::model::{Accounts, PassKind};
 
+use super::basis::{Basis, rules_digest};
 use super::departures::depart;
 use super::job::{Job, Tally};
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Plan, Summary};
-use super::survey::{self, Basis, Survey};
+use super::survey::{self, Survey};
 use super::{Context, Error, Progress, Report, Stage, mend};
 use crate::platform;
 
@@ -178,7 +179,7 @@ impl Pass<'_> {
                 folders: Vec::new(),
                 followed: Vec::new(),
                 entangled: Arc::clone(&entangled),
-                rules: survey::rules_digest(self.mailbox),
+                rules: rules_digest(self.mailbox),
                 deletes: self.mailbox.carry.deletes && self.kind.mirrors(),
                 flags: self.mailbox.carry.flags,
                 rate: rate.clone(),

@@ -9,12 +9,12 @@ use crate::model::{Flags, FolderName, IdSet, Item, ItemId};
 use crate::platform::{ContentDigest, FolderStatus, Sighting};
 
 use super::Error;
+use super::basis::{Basis, Work};
 use super::diff::carried;
 use super::folding::Closed;
 use super::lane::{Lane, at_destination, at_source};
 use super::pairing::{Sizes, Trait, by_digest, pair};
 use super::plan::{Arrival, Departed};
-use super::survey::{Basis, Work};
 
 /// A new message of one of the folders under work: (index of the folder, index in its news).
 type New = (usize, usize);

@@ -7,14 +7,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::definition::Mailbox;
-use crate::ledger::{
-    Change, Counts, FolderNo, FollowedFolder, MailboxLedger, Overview, Place, PlaceNo, Record,
-};
-use crate::model::{Accounts, Epoch, Folder, FolderName, IdSet, ItemId, PassKind};
+use crate::ledger::{Change, FolderNo, FollowedFolder, Place, PlaceNo, Record};
+use crate::model::{Accounts, Folder, FolderName, IdSet, ItemId, PassKind};
 use crate::platform::{Changes, FolderStatus, Gone, Source};
 
-use super::diff::{Diff, Differ, Known};
+use super::basis::{Basis, Looked, Work, all_records, followed, rules_digest};
+use super::diff::{Differ, Known};
 use super::folding::{Closed, Folding};
 use super::lane::{Lane, at_destination, at_source};
 use super::plan::{Departure, FolderPlan, Plan, Target};
@@ -22,14 +20,6 @@ use super::{Error, recognise};
 
 /// How often the source is looked at until it holds still.
 const ROUNDS: usize = 3;
-
-/// What is known before anything is looked at.
-pub(crate) struct Basis<'a> {
-    pub(crate) mailbox: &'a Mailbox,
-    pub(crate) kind: PassKind,
-    pub(crate) ledger: &'a MailboxLedger,
-    pub(crate) overview: &'a Overview,
-}
 
 /// What a survey makes.
 pub(crate) struct Survey {
@@ -40,24 +30,6 @@ pub(crate) struct Survey {
     pub(crate) learned: Vec<Change>,
     /// Followed folders by number, as they will be filed.
     pub(crate) followed: BTreeMap<FolderNo, FollowedFolder>,
-}
-
-/// One source folder under work.
-pub(crate) struct Work {
-    pub(crate) no: FolderNo,
-    pub(crate) folder: Folder,
-    pub(crate) target: Target,
-    pub(crate) place: PlaceNo,
-    pub(crate) create: bool,
-    pub(crate) changes: Option<Changes>,
-    /// The changes list the folder whole.
-    pub(super) full: bool,
-    pub(crate) diff: Diff,
-    pub(crate) relocations: Vec<Record>,
-    pub(crate) counts: Counts,
-    pub(crate) status: FolderStatus,
-    /// The ledger's word of it, under its present name.
-    pub(crate) before: Option<FollowedFolder>,
 }
 
 /// Looks and plans.
@@ -115,15 +87,6 @@ pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, E
     Ok(Survey { plan, places, learned, followed })
 }
 
-/// One look at one source folder.
-pub(super) struct Looked {
-    pub(super) status: FolderStatus,
-    /// `None`: nothing happened since the ledger's cursor.
-    pub(super) changes: Option<Changes>,
-    /// The changes list the folder whole.
-    pub(super) full: bool,
-}
-
 /// Where a survey of the folder may start: nowhere if the rules changed, or the ids did.
 fn cursor<'a>(
     basis: &Basis<'_>,
@@ -132,17 +95,6 @@ fn cursor<'a>(
 ) -> Option<&'a crate::model::Cursor> {
     let before = before.filter(|f| f.selection == rules_digest(basis.mailbox))?;
     before.cursor.as_ref().filter(|_| status.epoch.is_none_or(|epoch| epoch == before.epoch))
-}
-
-/// The ledger's row for a folder. Other ids, another row: what was filed under the old ones is
-/// recognised message by message.
-pub(super) fn followed<'a>(
-    overview: &'a Overview,
-    name: &FolderName,
-    epoch: Option<Epoch>,
-) -> Option<&'a FollowedFolder> {
-    let mut rows = overview.folders.values();
-    rows.find(|f| f.name == *name && epoch.is_none_or(|epoch| epoch == f.epoch))
 }
 
 /// Surveys every folder that may have changed since it was last looked at in this pass. Tells
@@ -197,13 +149,6 @@ async fn look(
 
 fn takes(basis: &Basis<'_>, status: &FolderStatus) -> bool {
     status.selectable && basis.mailbox.select.takes_folder(&status.folder)
-}
-
-/// Other rules, another look: a digest of what decides which messages take part and where.
-pub(crate) fn rules_digest(mailbox: &Mailbox) -> u64 {
-    let text = format!("{:?}\n{:?}", mailbox.select, mailbox.folders);
-    let hash = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
-    hash.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
 /// Holds a folder's survey against its records.
@@ -289,20 +234,6 @@ fn known<'a>(
         full,
         select: &basis.mailbox.select,
         deletes: basis.mailbox.carry.deletes && basis.kind.mirrors(),
-    }
-}
-
-pub(super) async fn all_records(
-    ledger: &MailboxLedger,
-    no: FolderNo,
-) -> Result<Vec<Record>, Error> {
-    let mut records = Vec::new();
-    let mut after = None;
-    loop {
-        let page = ledger.page_after(no, after).await?;
-        let Some(last) = page.last() else { return Ok(records) };
-        after = Some(last.id);
-        records.extend(page);
     }
 }
 

@@ -6,8 +6,9 @@
 //! | LITERAL+ or LITERAL- (RFC 7888) | one command a message, all at once |
 //! | neither | one command a message, each literal when the server allows it |
 
+use std::collections::VecDeque;
+
 use super::command::{Command, date_time};
-use super::destination::Writer;
 use super::reply::ranges;
 use super::saying::{Saying, Status};
 use super::sayings::{Class, During, classify};
@@ -15,6 +16,15 @@ use super::session::{Next, Session, Tag, refusal};
 use super::wire::Bodies;
 use crate::model::{Epoch, FolderName, ItemId};
 use crate::platform::{Append, Appended, Error, Landed, Refusal, Result};
+
+/// What a connection that writes keeps in mind.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// The folder last opened, and the epoch it had.
+    pub(super) opened: Option<(FolderName, Epoch)>,
+    /// Batches whose fate is not known yet, the oldest first.
+    pub(super) batches: VecDeque<Batch>,
+}
 
 /// A batch whose fate is not known yet.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use async_trait::async_trait;
 
 use super::Imap;
-use super::append::{self, Batch, expanded};
+use super::append::{self, Writer, expanded};
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::reply::Reply;
@@ -17,15 +17,6 @@ use crate::platform::{Append, Appended, Destination, Error, FlagChange, Naming, 
 
 /// STORE commands sent ahead; their answers fit any socket's buffer.
 const STORE_WINDOW: usize = 20;
-
-/// What a connection that writes keeps in mind.
-#[derive(Debug, Default)]
-pub(super) struct Writer {
-    /// The folder last opened, and the epoch it had.
-    pub(super) opened: Option<(FolderName, Epoch)>,
-    /// Batches whose fate is not known yet, the oldest first.
-    batches: VecDeque<Batch>,
-}
 
 #[async_trait]
 impl Destination for Imap<Writer> {

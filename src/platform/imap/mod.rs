@@ -14,7 +14,7 @@
 use async_trait::async_trait;
 use std::collections::HashMap;
 
-use self::destination::Writer;
+use self::append::Writer;
 use self::session::Session;
 use self::source::Reader;
 use super::{Account, ContentDigest, Destination, FolderStatus, Options, Result, Sighting, Source};

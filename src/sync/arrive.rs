@@ -1,0 +1,258 @@
+//! A job from its beginning to its end: the folder is made and opened, what is new arrives in the
+//! source's order, and what else is planned follows.
+
+use crate::ledger::{Change, Record};
+use crate::model::{IdSet, Item};
+use crate::platform::{self, FlagChange, Opened};
+
+use super::copy::Copy;
+use super::diff::carried;
+use super::job::{Job, STEP, record_of, unfile};
+use super::lane::{Lane, at_destination};
+use super::plan::{Arrival, Departed, Departure, FolderPlan};
+use super::{Error, mend};
+
+impl Job {
+    /// Does it all. Everything done before an error stands in the ledger.
+    pub(crate) async fn run(&mut self, lane: &mut Lane) -> Result<(), Error> {
+        let begin = self.followed.iter().cloned().map(Change::PutFolder);
+        let begin = std::iter::once(Change::PutPlace(self.place.clone())).chain(begin).collect();
+        self.commit(begin).await?;
+        if self.folders.iter().any(|f| f.create) {
+            self.create(lane).await?;
+        }
+        let touched = |f: &FolderPlan| {
+            let arrives = |a: &Arrival| !matches!(a, Arrival::Refile { .. });
+            f.arrivals.iter().any(arrives)
+                || !f.flags.is_empty()
+                || !f.relocations.is_empty()
+                || f.departures.iter().any(|d| matches!(d, Departure::Remove(_)))
+        };
+        if self.folders.iter().any(touched) {
+            match self.open(lane).await? {
+                Some(opened) => {
+                    for folder in 0..self.folders.len() {
+                        self.arrivals(lane, folder, &opened).await?;
+                        self.relocate(lane, folder, &opened).await?;
+                        self.store_flags(lane, folder, &opened).await?;
+                    }
+                }
+                // Its user removed the folder, and nothing new goes there: nothing to do.
+                None => {
+                    for folder in 0..self.folders.len() {
+                        self.refile(folder).await?;
+                    }
+                }
+            }
+        } else {
+            for folder in 0..self.folders.len() {
+                self.refile(folder).await?;
+            }
+        }
+        for folder in 0..self.folders.len() {
+            self.depart(lane, folder).await?;
+            self.close(folder).await?;
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, lane: &mut Lane) -> Result<(), Error> {
+        let target = self.folders[0].target.clone();
+        let role = target.role;
+        match lane.destination.create_folder(&self.place.name, role).await {
+            Ok(()) => {}
+            Err(platform::Error::Refused { refusal, .. }) if target.strict_name.is_some() => {
+                let Some((name, path)) = target.strict_name else { return Ok(()) };
+                tracing::info!(folder = %target.path, says = %refusal.text, "the destination refuses the folder's name; spelling it more cautiously");
+                self.notes.push(format!(
+                    "folder {} is called {path} at the destination, which refused its name: {}",
+                    target.path, refusal.text
+                ));
+                self.place.name = name;
+                self.place.path = path;
+                let name = &self.place.name;
+                lane.destination.create_folder(name, role).await.map_err(at_destination)?;
+            }
+            Err(error) => return Err(at_destination(error)),
+        }
+        self.place.created = true;
+        self.commit(vec![Change::PutPlace(self.place.clone())]).await
+    }
+
+    /// Opens the place; rebuilds it first if its ids were renewed. `None`: it does not exist.
+    async fn open(&mut self, lane: &mut Lane) -> Result<Option<Opened>, Error> {
+        let opened = match lane.destination.open(&self.place.name).await {
+            Ok(opened) => opened,
+            Err(platform::Error::FolderGone(_)) if !self.folders.iter().any(brings) => {
+                return Ok(None);
+            }
+            Err(platform::Error::FolderGone(_)) => {
+                self.create(lane).await?;
+                lane.destination.open(&self.place.name).await.map_err(at_destination)?
+            }
+            Err(error) => return Err(at_destination(error)),
+        };
+        match self.place.epoch {
+            Some(known) if known != opened.epoch => {
+                let place = self.place.clone();
+                let destination = lane.destination.as_mut();
+                let (ledger, overview) = (&self.ledger, &self.overview);
+                self.place =
+                    mend::place_anew(ledger, overview, destination, place, opened.epoch).await?;
+                // What was planned by the old ids is planned anew by the next pass.
+                for folder in &mut self.folders {
+                    folder.flags.clear();
+                    folder.relocations.clear();
+                    folder.departures.clear();
+                    folder.cursor = None;
+                }
+                let name = &self.place.name;
+                return Ok(Some(lane.destination.open(name).await.map_err(at_destination)?));
+            }
+            _ => self.place.epoch = Some(opened.epoch),
+        }
+        Ok(Some(opened))
+    }
+
+    /// Brings in what is new in a folder, in the source's order.
+    async fn arrivals(
+        &mut self,
+        lane: &mut Lane,
+        folder: usize,
+        opened: &Opened,
+    ) -> Result<(), Error> {
+        self.refile(folder).await?;
+        self.adopt(lane, folder).await?;
+        let no = self.folders[folder].no;
+        let counts = self.overview.counts.get(&no).copied().unwrap_or_default();
+        let arrivals = std::mem::take(&mut self.folders[folder].arrivals);
+        let mut copies: Vec<Item> = Vec::new();
+        let mut moves: Vec<(Item, Departed)> = Vec::new();
+        let mut last = None;
+        for arrival in arrivals.into_iter().map(Some).chain([None]) {
+            let kind = arrival.as_ref().map(std::mem::discriminant);
+            if kind != last {
+                if !copies.is_empty() {
+                    let failures = if counts.failed + counts.skipped > 0 {
+                        self.ledger.failures(no).await?
+                    } else {
+                        Vec::new()
+                    };
+                    let failures = failures.into_iter().map(|f| (f.id, f)).collect();
+                    let mut copy = Copy { job: &mut *self, folder, opened, failures };
+                    copy.run(lane, &std::mem::take(&mut copies)).await?;
+                }
+                if !moves.is_empty() {
+                    self.move_in(lane, folder, opened, std::mem::take(&mut moves)).await?;
+                }
+                last = kind;
+            }
+            match arrival {
+                Some(Arrival::Copy(item)) => copies.push(item),
+                Some(Arrival::Move { item, of }) => moves.push((item, of)),
+                // Done above: they change nothing of the order.
+                Some(Arrival::Refile { .. } | Arrival::Adopt { .. }) | None => {}
+            }
+            if self.stop.is_cancelled() {
+                return Err(Error::Stopped);
+            }
+        }
+        Ok(())
+    }
+
+    /// Books known messages under their new source ids.
+    async fn refile(&mut self, folder: usize) -> Result<(), Error> {
+        let plan = &mut self.folders[folder];
+        let no = plan.no;
+        let mut rest = Vec::new();
+        let mut refiled = Vec::new();
+        for arrival in std::mem::take(&mut plan.arrivals) {
+            match arrival {
+                Arrival::Refile { item, of } => refiled.push((item, of)),
+                other => rest.push(other),
+            }
+        }
+        plan.arrivals = rest;
+        for step in refiled.chunks(STEP) {
+            let mut changes = Vec::new();
+            let mut records = Vec::new();
+            for (item, of) in step {
+                changes.push(unfile(of.filed));
+                let record = record_of(item, of, of.place, of.at);
+                self.flag_later(folder, &record, item);
+                records.push(record);
+            }
+            changes.push(Change::PutRecords(no, records));
+            self.commit(changes).await?;
+            self.tally.accounts.already_there += step.len() as u64;
+            self.progress.advance(step.len() as u64, 0);
+        }
+        Ok(())
+    }
+
+    /// Books messages found at the destination, and adds the flags they lack.
+    async fn adopt(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
+        let plan = &self.folders[folder];
+        let (no, epoch) = (plan.no, self.place.epoch.unwrap_or_default());
+        let mut changes = Vec::new();
+        let mut records = Vec::new();
+        let mut ids = IdSet::new();
+        for arrival in &plan.arrivals {
+            let Arrival::Adopt { item, at, origin, add, remove, fingerprint } = arrival else {
+                continue;
+            };
+            if self.flags && !(add.is_empty() && remove.is_empty()) {
+                let (add, remove) = (add.clone(), remove.clone());
+                changes.push(FlagChange { id: *at, add, remove });
+            }
+            ids.insert(*at);
+            records.push(Record {
+                id: item.id,
+                place: self.place.no,
+                at: Some(*at),
+                origin: *origin,
+                flags: carried(&item.flags, self.deletes),
+                fingerprint: *fingerprint,
+                size: item.meta.map_or(0, |m| m.size),
+                date: item.meta.and_then(|m| m.date).map(|d| d.timestamp()),
+            });
+        }
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (name, n) = (self.place.name.clone(), records.len() as u64);
+        lane.destination.store_flags(&name, epoch, &changes).await.map_err(at_destination)?;
+        let healed: IdSet = records.iter().map(|r| r.id).collect();
+        self.commit(vec![
+            Change::DropStrangers(self.place.no, ids),
+            Change::DropFailures(no, healed),
+            Change::PutRecords(no, records),
+        ])
+        .await?;
+        self.tally.accounts.adopted += n;
+        self.progress.advance(n, 0);
+        Ok(())
+    }
+
+    /// Files the folder with its cursor: everything before it is settled.
+    async fn close(&mut self, folder: usize) -> Result<(), Error> {
+        let plan = &self.folders[folder];
+        let mut followed = self.followed[folder].clone();
+        if let Some(cursor) = &plan.cursor {
+            followed.cursor = Some(cursor.clone());
+            followed.selection = self.rules;
+            followed.filtered = plan.filtered.clone();
+        }
+        let change = Change::PutFolder(followed);
+        if self.entangled.contains(&plan.no) {
+            self.later.push(change);
+            return Ok(());
+        }
+        self.commit(vec![change]).await
+    }
+}
+
+fn brings(folder: &FolderPlan) -> bool {
+    let arrives = |a: &Arrival| matches!(a, Arrival::Copy(_) | Arrival::Move { .. });
+    folder.arrivals.iter().any(arrives) || !folder.relocations.is_empty()
+}
