@@ -359,7 +359,7 @@ async fn twins_in_different_batches_are_told_apart_where_the_destination_does_no
     let mut world = World::new().await;
     let _tap = world.tap_destination_without_ids();
     let mut here = world.at_source();
-    let flags = |n: usize| if n % 3 == 0 { "\\Flagged" } else { "$Other" };
+    let flags = |n: usize| if n.is_multiple_of(3) { "\\Flagged" } else { "$Other" };
     let mails: Vec<_> = (0..600).map(|n| header_twin(&format!("text {n:04}"), flags(n))).collect();
     here.append_many("INBOX", &mails);
     world.seed().await;
