@@ -32,6 +32,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub struct FolderStatus {
     /// Which.
     pub folder: Folder,
+    /// True if the folder's role is not the server's word, but a guess by its name.
+    pub role_guessed: bool,
     /// False for mere nodes of the hierarchy (`\Noselect`): they hold no messages.
     pub selectable: bool,
     /// How many messages it holds, if the platform told.

@@ -19,6 +19,7 @@ pub(crate) struct Namer<'a> {
     naming: &'a Naming,
     /// Paths of the source's folders that have a role.
     source_roles: BTreeMap<&'a FolderPath, Role>,
+    source: &'a [FolderStatus],
     destination: &'a [FolderStatus],
 }
 
@@ -31,7 +32,7 @@ impl<'a> Namer<'a> {
     ) -> Self {
         let roles = source.iter().map(|s| &s.folder);
         let source_roles = roles.filter_map(|f| Some((&f.path, f.role?))).collect();
-        Self { rules, naming, source_roles, destination }
+        Self { rules, naming, source_roles, source, destination }
     }
 
     /// The destination folder for a source folder.
@@ -79,7 +80,7 @@ impl<'a> Namer<'a> {
         let (_, target) = self.rules.map.iter().find(|(from, _)| from == path)?;
         Some(match target {
             FolderTarget::Path(path) => path.clone(),
-            FolderTarget::Role(role) => self.role_path(*role).unwrap_or_else(|| path.clone()),
+            FolderTarget::Role(role) => self.role_path(*role, path).unwrap_or_else(|| path.clone()),
         })
     }
 
@@ -87,15 +88,21 @@ impl<'a> Namer<'a> {
         if self.rules.prefix.is_some() {
             return None;
         }
-        self.role_path(*self.source_roles.get(path)?)
+        self.role_path(*self.source_roles.get(path)?, path)
     }
 
-    fn role_path(&self, role: Role) -> Option<FolderPath> {
+    /// The destination's folder of a role, for the source folder `asking`.
+    fn role_path(&self, role: Role, asking: &FolderPath) -> Option<FolderPath> {
         if role == Role::Inbox {
             return Some(FolderPath::inbox());
         }
         let has = |s: &&FolderStatus| s.folder.role == Some(role) && s.selectable;
-        self.destination.iter().find(has).map(|s| s.folder.path.clone())
+        let found = self.destination.iter().find(has)?;
+        // A folder that only looks like it by its name may be the copy of another source folder
+        // with that name: half-way through a seed, `Entwürfe` would take in `Drafts`.
+        let path = &found.folder.path;
+        let is_anothers = path != asking && self.source.iter().any(|s| s.folder.path == *path);
+        (!found.role_guessed || !is_anothers).then(|| path.clone())
     }
 
     fn find(&self, path: &FolderPath) -> Option<&FolderStatus> {

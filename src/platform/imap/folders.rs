@@ -203,6 +203,7 @@ fn status(node: &Node, path: FolderPath, counted: Option<&Counted>) -> FolderSta
     };
     FolderStatus {
         folder: Folder { name: node.name.clone(), path, role },
+        role_guessed: false,
         selectable: node.selectable(),
         messages: counted.messages,
         epoch,
@@ -242,6 +243,7 @@ fn assign_roles(statuses: &mut [FolderStatus]) {
         let found = (0..statuses.len()).filter(|&at| named(&statuses[at]));
         if let Some(at) = found.min_by_key(|&at| depth(&statuses[at])) {
             statuses[at].folder.role = Some(role);
+            statuses[at].role_guessed = true;
         }
     }
 }

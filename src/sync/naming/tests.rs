@@ -24,6 +24,7 @@ fn status(path: &FolderPath, role: Option<Role>) -> FolderStatus {
             path: path.clone(),
             role,
         },
+        role_guessed: false,
         selectable: true,
         messages: Some(0),
         epoch: None,
@@ -59,6 +60,21 @@ fn map(pairs: &[(&str, &str)]) -> FolderRules {
 
 const SENT: Option<Role> = Some(Role::Sent);
 const TRASH: Option<Role> = Some(Role::Trash);
+
+#[test]
+fn a_folder_that_only_looks_like_the_role_does_not_take_in_another() {
+    let source = tree(&[("Drafts", Some(Role::Drafts)), ("Entwürfe", None)]);
+    let mut destination = tree(&[("Entwürfe", Some(Role::Drafts))]);
+    let (rules, naming) = (FolderRules::default(), slashes());
+    let went = |destination: &[FolderStatus]| {
+        let namer = Namer::new(&rules, &naming, &source, destination);
+        source.iter().map(|s| namer.target(&s.folder).path.to_string()).collect::<Vec<_>>()
+    };
+    // By the server's word it is the drafts folder; both belong there.
+    assert_eq!(went(&destination), ["Entwürfe", "Entwürfe"]);
+    destination[0].role_guessed = true;
+    assert_eq!(went(&destination), ["Drafts", "Entwürfe"]);
+}
 
 #[test]
 fn a_folder_goes_to_the_one_with_its_role_and_takes_its_subfolders_along() {
