@@ -15,6 +15,7 @@ use crate::model::{Epoch, Fingerprint, IdSet, ItemId};
 use crate::platform::{Destination, FolderStatus, Sighting};
 
 use super::Error;
+use super::job::unfile;
 use super::lane::{Lane, at_destination};
 use super::pairing::{Sizes, Trait, pair};
 use super::recognise::stranger;
@@ -146,7 +147,7 @@ async fn moves(
         let Some(from) = &item.moved_from else { continue };
         let found = landed.iter().position(|s| s.fingerprint == item.fingerprint);
         if let Some(at) = found.map(|at| landed.remove(at).id) {
-            changes.push(unfile(from));
+            changes.push(unfile(from.filed));
             changes.push(Change::DropStrangers(intent.place, IdSet::range(at, at)));
             let record = Record {
                 id: item.id,
@@ -174,14 +175,6 @@ async fn moves(
     }
     ledger.commit(changes).await?;
     Ok(())
-}
-
-/// The change that takes a message from where the ledger has it.
-pub(crate) fn unfile(from: &MovedFrom) -> Change {
-    match from.filed {
-        Filed::Record(folder, id) => Change::DropRecords(folder, IdSet::range(id, id)),
-        Filed::Retired(no) => Change::Unretire(no),
-    }
 }
 
 async fn still_there(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<bool, Error> {

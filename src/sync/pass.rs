@@ -70,7 +70,8 @@ pub async fn plan(
     let mut lane = Lane::open(context, mailbox).await?;
     let overview = ledger.overview().await?;
     let basis = Basis { mailbox, kind, ledger: &ledger, overview: &overview };
-    let survey = survey::take(&basis, &mut lane).await?;
+    let listing = survey::list(&mut lane).await?;
+    let survey = survey::take(&basis, &mut lane, listing).await?;
     lane.close().await;
     survey::refuse_empty_source(&basis, &survey)?;
     brake(mailbox, &overview, &survey.plan)?;
@@ -132,12 +133,12 @@ impl Pass<'_> {
         let mut overview = ledger.overview().await?;
         let unsettled = !overview.intents.is_empty();
         mend::intents(ledger, &overview, lane, self.context.settle_grace).await?;
-        let there = lane.destination.folders().await.map_err(at_destination)?;
-        if mend::places(ledger, &overview, lane, &there).await? || unsettled {
+        let listing = survey::list(lane).await?;
+        if mend::places(ledger, &overview, lane, &listing.destination).await? || unsettled {
             overview = ledger.overview().await?;
         }
         let basis = Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };
-        let mut survey = survey::take(&basis, lane).await?;
+        let mut survey = survey::take(&basis, lane, listing).await?;
         survey::refuse_empty_source(&basis, &survey)?;
         brake(self.mailbox, &overview, &survey.plan)?;
         let learned = std::mem::take(&mut survey.learned);

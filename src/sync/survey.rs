@@ -32,13 +32,29 @@ pub(crate) struct Survey {
     pub(crate) followed: BTreeMap<FolderNo, FollowedFolder>,
 }
 
-/// Looks and plans.
-pub(crate) async fn take(basis: &Basis<'_>, lane: &mut Lane) -> Result<Survey, Error> {
-    let (source, destination) = (&mut lane.source, &mut lane.destination);
-    let (mut statuses, there) =
+/// The folders of both sides, as they stand.
+pub(crate) struct Listing {
+    source: Vec<FolderStatus>,
+    pub(crate) destination: Vec<FolderStatus>,
+}
+
+/// Lists both sides at once.
+pub(crate) async fn list(lane: &mut Lane) -> Result<Listing, Error> {
+    let Lane { source, destination, .. } = lane;
+    let (source, destination) =
         tokio::try_join!(async { source.folders().await.map_err(at_source) }, async {
             destination.folders().await.map_err(at_destination)
         },)?;
+    Ok(Listing { source, destination })
+}
+
+/// Looks and plans.
+pub(crate) async fn take(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    listing: Listing,
+) -> Result<Survey, Error> {
+    let Listing { source: mut statuses, destination: there } = listing;
     let mut looked: HashMap<FolderName, Looked> = HashMap::new();
     let mut ghosts: HashSet<FolderName> = HashSet::new();
     for round in 1..=ROUNDS {
