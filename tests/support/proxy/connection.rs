@@ -79,11 +79,13 @@ impl Connection {
         });
     }
 
-    /// Breaks it, for both sides.
-    pub(super) fn end(&self) {
+    /// Breaks it for drover, and lets nothing more through to the server, which does what it was
+    /// told so far. Until then the connection lives: see [`super::Proxy::drained`].
+    pub(super) fn cut(&self) {
         self.is_over.store(true, Ordering::SeqCst);
+        self.is_orphaned.store(true, Ordering::SeqCst);
         close(&self.client);
-        close(&self.server);
+        let _ = self.server.shutdown(Shutdown::Write);
     }
 
     pub(super) fn is_orphaned(&self) -> bool {
@@ -94,12 +96,22 @@ impl Connection {
     fn finish(&self, ended: io::Result<()>, to: &TcpStream) {
         match ended {
             Ok(()) => drop(to.shutdown(Shutdown::Write)),
-            Err(_) => self.end(),
+            Err(_) => self.cut(),
         }
     }
 
-    /// What the server says, up to its end.
+    /// What the server says, up to its end; after a cut nobody hears it.
     fn answers(&self) -> io::Result<()> {
+        let ended = self.pass_answers();
+        if ended.is_err() {
+            self.cut();
+            let mut unheard = vec![0; 1 << 16];
+            while matches!((&self.server).read(&mut unheard), Ok(n) if n > 0) {}
+        }
+        ended
+    }
+
+    fn pass_answers(&self) -> io::Result<()> {
         let (mut framer, mut buffer) = (Framer::default(), vec![0; 1 << 16]);
         loop {
             let n = (&self.server).read(&mut buffer)?;
@@ -196,7 +208,7 @@ impl Connection {
             }
             self.inject(out.as_bytes())?;
             if command.is_last {
-                self.end();
+                self.cut();
                 return Err(ErrorKind::ConnectionAborted.into());
             }
         }
@@ -257,7 +269,7 @@ impl Connection {
         if goes_on {
             return Ok(Fate::Pass);
         }
-        self.end();
+        self.cut();
         Err(ErrorKind::ConnectionAborted.into())
     }
 }
@@ -364,6 +376,9 @@ impl Commands {
     fn pass(&self, connection: &Connection, bytes: &[u8]) -> io::Result<()> {
         if self.current.as_ref().is_some_and(|command| command.answer.is_some()) {
             return Ok(());
+        }
+        if connection.is_over.load(Ordering::SeqCst) {
+            return Err(ErrorKind::ConnectionAborted.into());
         }
         connection.to_server.lock().expect("not poisoned").write(connection, bytes)
     }
