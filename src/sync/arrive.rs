@@ -22,7 +22,13 @@ impl Job {
             self.create(lane).await?;
         }
         let touched = |f: &FolderPlan| {
-            let arrives = |a: &Arrival| !matches!(a, Arrival::Refile { .. });
+            let arrives = |a: &Arrival| match a {
+                // Its flags may have changed while it got its new id.
+                Arrival::Refile { item, of } => {
+                    self.flags && carried(&item.flags, self.deletes) != of.flags
+                }
+                _ => true,
+            };
             f.arrivals.iter().any(arrives)
                 || !f.flags.is_empty()
                 || !f.relocations.is_empty()

@@ -79,7 +79,8 @@ pub(crate) fn run(seed: u64) -> Tally {
     let verdict = field.herd.judge(&field.destination);
     field.tally.judge(seed, &verdict);
     if !verdict.is_clean() {
-        eprintln!("SEED={seed}: {verdict:#?}\n{}", field.drover.log());
+        let (story, log) = (field.herd.story(&verdict), field.drover.log());
+        eprintln!("SEED={seed}: {verdict:#?}\n{story}\n{log}");
     }
     field.tally
 }
@@ -149,6 +150,7 @@ impl Field {
         }
         let fault = Fault::random(&mut self.rng, self.memory, self.wire);
         *self.tally.faults.entry(fault.name()).or_default() += 1;
+        self.herd.note(&format!("{fault:?}"));
         self.users_act();
         fault::strike(self, &fault);
         self.before_source.clear();
@@ -181,6 +183,7 @@ impl Field {
     pub(crate) fn kill(&mut self) {
         self.drover.kill();
         self.tally.kills += 1;
+        self.herd.note("drover killed");
     }
 
     /// How many bytes ahead something may happen: as many as a pass brings in that direction.

@@ -60,7 +60,12 @@ pub(crate) struct Verdict {
 
 impl Verdict {
     pub(crate) fn is_clean(&self) -> bool {
-        self.lost.len() + self.doubled.len() + self.wrong.len() == 0
+        self.complaints().next().is_none()
+    }
+
+    /// All of it, in words.
+    pub(crate) fn complaints(&self) -> impl Iterator<Item = &String> {
+        self.lost.iter().chain(&self.doubled).chain(&self.wrong)
     }
 }
 
@@ -73,6 +78,8 @@ pub(crate) struct Herd {
     strays: Vec<(u32, Mail)>,
     folders: Vec<String>,
     next: u32,
+    /// What happened, for whoever reads a failure.
+    trace: Vec<String>,
 }
 
 impl Herd {
@@ -86,7 +93,26 @@ impl Herd {
             strays: Vec::new(),
             folders,
             next: 1,
+            trace: Vec::new(),
         }
+    }
+
+    /// Notes what happens.
+    pub(crate) fn note(&mut self, what: &str) {
+        let now = chrono::Utc::now().format("%H:%M:%S%.3f");
+        self.trace.push(format!("{now} {what}"));
+    }
+
+    /// What happened to everything, and to these messages in particular.
+    pub(crate) fn story(&self, verdict: &Verdict) -> String {
+        let lines = self.trace.iter().filter(|line| match line.split_once(" message ") {
+            Some((_, rest)) => {
+                let about = format!("message {} ", rest.split(' ').next().unwrap_or_default());
+                verdict.complaints().any(|c| format!("{c} ").contains(&about))
+            }
+            None => true,
+        });
+        lines.cloned().collect::<Vec<_>>().join("\n")
     }
 
     /// How many messages the source has.
@@ -104,6 +130,7 @@ impl Herd {
             for _ in 0..self.rng.below(16) + 1 {
                 let message = self.message(&folder);
                 mails.extend(std::iter::repeat_n(message.mail.clone(), message.times));
+                self.note(&format!("arrives: message {} in {folder}", message.mark));
                 self.messages.push(message);
             }
             here.append_many(&folder, &mails);
@@ -145,12 +172,14 @@ impl Herd {
     pub(crate) fn renew_source_folder(&mut self, source: &Dovecot) {
         let Some(folder) = self.some_folder(&mut source.connect(USER)) else { return };
         renew(source, &folder);
+        self.note(&format!("source renewed {folder}"));
     }
 
     /// The same at the destination, as after a restored backup there.
     pub(crate) fn renew_destination_folder(&mut self, destination: &Dovecot) {
         let Some(folder) = self.some_folder(&mut destination.connect(USER)) else { return };
         renew(destination, &folder);
+        self.note(&format!("destination renewed {folder}"));
     }
 
     /// A folder that can be deleted, is there, and has none below it.
@@ -202,9 +231,11 @@ impl Herd {
                 false => '+',
             };
             here.store(&folder, &uids, &format!("{sign}FLAGS ({flag})"));
+            let line = format!("{sign}{flag}: message {} in {folder} at {uids:?}", message.mark);
             if !message.flags.remove(flag) {
                 message.flags.insert(flag.to_owned());
             }
+            self.note(&line);
         }
     }
 
@@ -220,6 +251,8 @@ impl Herd {
             let mut here = source.connect(USER);
             let uids = find(&mut here, &from, self.messages[n].mark);
             here.uid_move(&from, &uids, &to);
+            let mark = self.messages[n].mark;
+            self.note(&format!("moves: message {mark} from {from} at {uids:?} to {to}"));
             self.messages[n].at = Some(to);
         }
     }
@@ -231,6 +264,8 @@ impl Herd {
             let Some(from) = self.messages[n].at.take() else { continue };
             let uids = find(&mut here, &from, self.messages[n].mark);
             here.expunge_uids(&from, &uids);
+            let mark = self.messages[n].mark;
+            self.note(&format!("deleted: message {mark} in {from} at {uids:?}"));
         }
     }
 
@@ -240,6 +275,7 @@ impl Herd {
         let to = format!("Renamed {}", self.next);
         self.next += 1;
         here.rename_folder(&from, &to);
+        self.note(&format!("renamed: {from} to {to}"));
         for name in self.folders.iter_mut().filter(|name| **name == from) {
             name.clone_from(&to);
         }
@@ -298,6 +334,8 @@ impl Herd {
         let _ = there.try_command(&format!("UID EXPUNGE {uids}"));
         if self.whereabouts(destination, n).is_empty() {
             self.messages[n].fate = Fate::Deleted;
+            let mark = self.messages[n].mark;
+            self.note(&format!("user deletes: message {mark} at the destination"));
         }
     }
 
@@ -308,6 +346,8 @@ impl Herd {
         let _ = there.try_command(&format!("UID MOVE {uids} \"{KEPT}\""));
         if self.whereabouts(destination, n).iter().any(|(folder, _)| folder == KEPT) {
             self.messages[n].fate = Fate::Taken;
+            let mark = self.messages[n].mark;
+            self.note(&format!("user takes: message {mark} at the destination"));
         }
     }
 

@@ -44,7 +44,7 @@ fn nothing_is_lost_or_doubled_or_wrong_whatever_breaks() {
             scope.spawn(|| {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
-                    if over(n) || total.lock().expect("no campaign panicked").is_spoilt() {
+                    if over(n) {
                         return;
                     }
                     let tally = campaign::run(first.wrapping_add(n));
