@@ -149,8 +149,7 @@ impl Fault {
             }
             14 => {
                 let points = [Point::Before, Point::InLiteral, Point::Sent, Point::Answered];
-                let verbs: &[&'static str] =
-                    if side == Side::Source { &READS } else { &WRITES };
+                let verbs: &[&'static str] = if side == Side::Source { &READS } else { &WRITES };
                 Self::CutCommand(side, one_of(rng, &points), one_of(rng, verbs))
             }
             15 => Self::Late,

@@ -187,7 +187,9 @@ impl Herd {
         let listed: Vec<String> = imap.list().into_iter().map(|f| f.path).collect();
         let leaf = |f: &&String| {
             let below = format!("{f}/");
-            f.as_str() != "INBOX" && listed.contains(f) && !listed.iter().any(|l| l.starts_with(&below))
+            f.as_str() != "INBOX"
+                && listed.contains(f)
+                && !listed.iter().any(|l| l.starts_with(&below))
         };
         let leaves: Vec<&String> = self.folders.iter().filter(leaf).collect();
         (!leaves.is_empty()).then(|| leaves[self.rng.below(leaves.len())].clone())

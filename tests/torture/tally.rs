@@ -63,7 +63,8 @@ impl Tally {
 
     /// All of it, in a few lines.
     pub(crate) fn summary(&self) -> String {
-        let faults: Vec<String> = self.faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
+        let faults: Vec<String> =
+            self.faults.iter().map(|(name, n)| format!("{name} {n}")).collect();
         format!("{} campaigns: {self}\nfaults: {}", self.campaigns, faults.join(", "))
     }
 }
