@@ -52,6 +52,7 @@ fn intent(no: u64) -> Intent {
         size: 12,
         date: Some(1_12),
         moved_from,
+        flagged: None,
     };
     let moved = MovedFrom {
         place: PlaceNo(2),
