@@ -285,6 +285,10 @@ pub struct MailboxState {
     pub blocked: Option<Blocked>,
     /// Transient failures in a row.
     pub failures_in_a_row: u32,
+    /// When the ledger was damaged, if what it said of the mailbox before may be lost with it:
+    /// also whether it was cut over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<DateTime<Utc>>,
 }
 
 /// Why a mailbox waits for an operator.
