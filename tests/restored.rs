@@ -3,10 +3,16 @@
 
 mod support;
 
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
+use drover::sync::{self, Context, Progress};
 use support::mail::Mail;
+use support::proxy::{What, When};
 use support::{Options, World, note, subjects};
+use tokio_util::sync::CancellationToken;
 
 /// Deletes are carried, so that the destination is to equal the source whatever happens.
 async fn mirroring() -> World {
@@ -226,4 +232,24 @@ async fn law_2_nameless_twins_that_landed_unanswered_and_moved_on_are_not_double
     world.delta().await;
     assert_same(&world);
     assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_what_lands_long_after_the_connection_broke_is_waited_for() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    let mails: Vec<Mail> = (0..30).map(|n| note(&format!("late {n}"))).collect();
+    world.at_source().append_many("INBOX", &mails);
+    let late = Duration::from_millis(1_500);
+    tap.set(When::verb("APPEND").in_literal(), What::Late(late));
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    let began = Instant::now();
+    assert_eq!(world.at_destination().uids("INBOX").len(), 0, "nothing has landed yet");
+
+    let context = Context { settle_grace: 2 * late, ..world.context().clone() };
+    let (mailbox, stop) = (Arc::new(world.mailbox.clone()), CancellationToken::new());
+    let pass = sync::run(&context, &mailbox, PassKind::Seed, &Progress::default(), &stop).await;
+    pass.expect("the pass");
+    tokio::time::sleep((late + late / 2).saturating_sub(began.elapsed())).await;
+    assert_same(&world);
 }
