@@ -164,7 +164,8 @@ fn edit(here: &mut Imap, rng: &mut Rng, round: usize, next: &mut usize) {
             let sign = if rng.chance(60) { '+' } else { '-' };
             here.store(folder, &chosen, &format!("{sign}FLAGS ($Src{} \\Flagged)", round % 2));
         }
-        let movable = messages.iter().filter(|m| number(&m.body).map(party) == Some(Party::SourceMoves));
+        let movable =
+            messages.iter().filter(|m| number(&m.body).map(party) == Some(Party::SourceMoves));
         let moving: Vec<u32> = movable.filter(|_| rng.chance(15)).map(|m| m.uid).collect();
         let to = FOLDERS[rng.below(FOLDERS.len())];
         if !moving.is_empty() && to != folder {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 
 use super::Error;
-use super::salvage;
 use super::database::{DATABASE, Database, WITNESS, create_private, sync_directory};
+use super::salvage;
 
 const LOCK: &str = "lock";
 /// Holds what was found when damage was met at run time.

@@ -153,7 +153,8 @@ fn changes(mut found: Found, at: DateTime<Utc>) -> Vec<Change> {
         drop_contradictions(&mut found);
         count_known_anew(&mut found);
     }
-    let mut state = found.state.take().unwrap_or(MailboxState { lost: Some(at), ..MailboxState::default() });
+    let mut state =
+        found.state.take().unwrap_or(MailboxState { lost: Some(at), ..MailboxState::default() });
     if !found.current && state.cut_over.is_none() && state.complete.is_none() {
         state.lost = Some(at);
     }
@@ -161,7 +162,8 @@ fn changes(mut found: Found, at: DateTime<Utc>) -> Vec<Change> {
     changes.extend(found.passes.into_iter().map(Change::AddPass));
     for mut folder in found.folders {
         let no = folder.no;
-        if !(found.current && found.whole.contains(&no) && found.places.contains_key(&folder.place)) {
+        if !(found.current && found.whole.contains(&no) && found.places.contains_key(&folder.place))
+        {
             folder.cursor = None;
         }
         changes.push(Change::PutFolder(folder));
@@ -287,9 +289,8 @@ fn read(tree: &sled::Db, mailbox: MailboxNo) -> Found {
     let n_records = |no: &FolderNo| found.records.get(no).map_or(0, Vec::len) as u64;
     let whole = found.folders.iter().map(|folder| folder.no);
     // A folder without records has no counts.
-    found.whole = whole
-        .filter(|no| n_records(no) == counted.get(no).map_or(0, |c| c.records))
-        .collect();
+    found.whole =
+        whole.filter(|no| n_records(no) == counted.get(no).map_or(0, |c| c.records)).collect();
     let n_strangers: usize = found.strangers.values().map(Vec::len).sum();
     let stock = [found.folders.len(), found.places.len(), n_strangers, found.retired.len()];
     let tally = tally.values().next().unwrap_or_default();
@@ -324,11 +325,7 @@ fn pages<R: Row>(tree: &sled::Db, prefix: &Key) -> Read<Vec<R>> {
 
 /// Every row of a prefix that is sound: from the front up to where the database fails, then from
 /// the back.
-fn sound<T>(
-    tree: &sled::Db,
-    prefix: &Key,
-    decode: impl Fn(&[u8], &[u8]) -> Option<T>,
-) -> Read<T> {
+fn sound<T>(tree: &sled::Db, prefix: &Key, decode: impl Fn(&[u8], &[u8]) -> Option<T>) -> Read<T> {
     let mut read = Read { rows: Vec::new(), whole: true };
     let range = || tree.range(prefix.as_bytes()..=prefix.end().as_slice());
     let mut front = range();
