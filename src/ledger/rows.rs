@@ -201,6 +201,9 @@ pub struct IntentItem {
     pub date: Option<i64>,
     /// Absent: it is being copied. Present: it is being moved from there.
     pub moved_from: Option<MovedFrom>,
+    /// Present: its copy with this id is being given `flags`; the base is in its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flagged: Option<ItemId>,
 }
 
 /// Where a message that is being moved at the destination comes from.
@@ -223,6 +226,8 @@ pub enum Filed {
     Record(FolderNo, ItemId),
     /// As this retired row.
     Retired(u64),
+    /// Not yet, but an unsettled intent may have brought it there.
+    Stranger(PlaceNo, ItemId),
 }
 
 /// One change to a mailbox's ledger. A batch of them is committed whole or not at all.
@@ -280,6 +285,10 @@ pub struct MailboxState {
     pub blocked: Option<Blocked>,
     /// Transient failures in a row.
     pub failures_in_a_row: u32,
+    /// When the ledger was damaged, if what it said of the mailbox before may be lost with it:
+    /// also whether it was cut over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<DateTime<Utc>>,
 }
 
 /// Why a mailbox waits for an operator.

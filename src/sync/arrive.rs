@@ -3,13 +3,13 @@
 
 use crate::ledger::{Change, Record};
 use crate::model::{IdSet, Item};
-use crate::platform::{self, FlagChange, Opened};
+use crate::platform::{self, Opened};
 
 use super::copy::Copy;
 use super::diff::carried;
 use super::job::{Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination};
-use super::plan::{Arrival, Departed, Departure, FolderPlan};
+use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan};
 use super::{Error, mend};
 
 impl Job {
@@ -111,6 +111,10 @@ impl Job {
                     folder.relocations.clear();
                     folder.departures.clear();
                     folder.cursor = None;
+                    let before = folder.arrivals.len();
+                    folder.arrivals.retain(|a| !matches!(a, Arrival::Adopt { .. }));
+                    let put_off = (before - folder.arrivals.len()) as u64;
+                    self.tally.accounts.deferred += put_off;
                 }
                 let name = &self.place.name;
                 return Ok(Some(lane.destination.open(name).await.map_err(at_destination)?));
@@ -128,7 +132,7 @@ impl Job {
         opened: &Opened,
     ) -> Result<(), Error> {
         self.refile(folder).await?;
-        self.adopt(lane, folder).await?;
+        self.adopt(folder).await?;
         let no = self.folders[folder].no;
         let counts = self.overview.counts.get(&no).copied().unwrap_or_default();
         let arrivals = std::mem::take(&mut self.folders[folder].arrivals);
@@ -182,6 +186,10 @@ impl Job {
         for step in refiled.chunks(STEP) {
             let mut changes = Vec::new();
             let mut records = Vec::new();
+            // Those that were found here instead of where the ledger had them.
+            let here = step.iter().filter(|(_, of)| of.place == self.place.no);
+            let here: IdSet = here.filter_map(|(_, of)| of.at).collect();
+            changes.push(Change::DropStrangers(self.place.no, here));
             for (item, of) in step {
                 changes.push(unfile(of.filed));
                 let record = record_of(item, of, of.place, of.at);
@@ -196,38 +204,40 @@ impl Job {
         Ok(())
     }
 
-    /// Books messages found at the destination, and adds the flags they lack.
-    async fn adopt(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
+    /// Books messages found at the destination. The flags they lack are carried with the others:
+    /// their base is what both sides have.
+    async fn adopt(&mut self, folder: usize) -> Result<(), Error> {
         let plan = &self.folders[folder];
-        let (no, epoch) = (plan.no, self.place.epoch.unwrap_or_default());
-        let mut changes = Vec::new();
+        let no = plan.no;
         let mut records = Vec::new();
+        let mut lacking = Vec::new();
         let mut ids = IdSet::new();
         for arrival in &plan.arrivals {
             let Arrival::Adopt { item, at, origin, add, remove, fingerprint } = arrival else {
                 continue;
             };
-            if self.flags && !(add.is_empty() && remove.is_empty()) {
-                let (add, remove) = (add.clone(), remove.clone());
-                changes.push(FlagChange { id: *at, add, remove });
-            }
             ids.insert(*at);
-            records.push(Record {
+            let now = carried(&item.flags, self.deletes);
+            let base = if self.flags { now.minus(add).union(remove) } else { now.clone() };
+            let record = Record {
                 id: item.id,
                 place: self.place.no,
                 at: Some(*at),
                 origin: *origin,
-                flags: carried(&item.flags, self.deletes),
+                flags: base,
                 fingerprint: *fingerprint,
                 size: item.meta.map_or(0, |m| m.size),
                 date: item.meta.and_then(|m| m.date).map(|d| d.timestamp()),
-            });
+            };
+            if record.flags != now {
+                lacking.push(FlagCarry { record: record.clone(), now });
+            }
+            records.push(record);
         }
         if records.is_empty() {
             return Ok(());
         }
-        let (name, n) = (self.place.name.clone(), records.len() as u64);
-        lane.destination.store_flags(&name, epoch, &changes).await.map_err(at_destination)?;
+        let n = records.len() as u64;
         let healed: IdSet = records.iter().map(|r| r.id).collect();
         self.commit(vec![
             Change::DropStrangers(self.place.no, ids),
@@ -235,6 +245,7 @@ impl Job {
             Change::PutRecords(no, records),
         ])
         .await?;
+        self.folders[folder].flags.extend(lacking);
         self.tally.accounts.adopted += n;
         self.progress.advance(n, 0);
         Ok(())

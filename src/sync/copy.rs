@@ -177,6 +177,7 @@ impl Copy<'_> {
             size: p.named.size,
             date: p.named.date,
             moved_from: None,
+            flagged: None,
         };
         let intent = self.job.intent();
         changes.push(Change::PutIntent(Intent {

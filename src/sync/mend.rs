@@ -2,7 +2,7 @@
 //! their ids are over (UIDVALIDITY changed, a folder was made anew). Only the destination tells;
 //! nothing is guessed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use chrono::Utc;
@@ -11,13 +11,13 @@ use crate::ledger::{
     Change, Filed, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo, Record,
     Retired, Stranger,
 };
-use crate::model::{Epoch, Fingerprint, IdSet, ItemId};
+use crate::model::{Epoch, Fingerprint, Flags, IdSet, ItemId};
 use crate::platform::{Destination, FolderStatus, Sighting};
 
 use super::Error;
 use super::job::unfile;
 use super::lane::{Lane, at_destination};
-use super::pairing::{Sizes, Trait, pair};
+use super::pairing::{Paired, Sizes, Trait, pair};
 use super::recognise::stranger;
 
 /// Waits until nothing that an earlier pass sent can still be under way, then settles what it left.
@@ -41,7 +41,9 @@ pub(crate) async fn intents(
     // What one intent settles is no candidate for the next.
     let mut places = overview.places.clone();
     for intent in &overview.intents {
-        if intent.items.iter().any(|item| item.moved_from.is_some()) {
+        if intent.items.iter().any(|item| item.flagged.is_some()) {
+            flags(ledger, &places, lane, intent).await?;
+        } else if intent.items.iter().any(|item| item.moved_from.is_some()) {
             moves(ledger, &mut places, lane, intent).await?;
         } else {
             copies(ledger, &mut places, lane, intent).await?;
@@ -71,13 +73,18 @@ async fn copies(
         .iter()
         .map(|i| Trait { fingerprint: i.fingerprint, size: i.size, date: None, named: true })
         .collect();
-    let sure = pair(&ours, &theirs, Sizes::TwoServers).sure;
-    if sure.is_empty() {
+    let Paired { sure, doubtful } = pair(&ours, &theirs, Sizes::TwoServers);
+    if sure.is_empty() && doubtful.is_empty() {
         return Ok(());
     }
     // The crash may have come before the place was ever filed with its epoch.
     place.epoch = Some(intent.epoch);
     let mut changes = Vec::new();
+    // What is in doubt is filed where `recognise` looks, wherever its source is by now.
+    let doubtful = doubtful.iter().flat_map(|(_, theirs)| theirs);
+    let strangers: Vec<Stranger> = doubtful.map(|&at| stranger(&landed[at])).collect();
+    place.known.extend_set(&strangers.iter().map(|s| s.id).collect());
+    changes.push(Change::PutStrangers(place.no, strangers));
     for &(mine, yours) in &sure {
         let (item, at) = (&intent.items[mine], landed[yours].id);
         place.known.insert(at);
@@ -128,6 +135,39 @@ async fn appeared(
         return Ok(Vec::new());
     }
     destination.sight(&place.name, &nobodys).await.map_err(at_destination)
+}
+
+/// Books which of an intent's flags were stored: those that are as they should become. Whatever is
+/// not counts as never sent, and is sent again if the source still wants it.
+async fn flags(
+    ledger: &MailboxLedger,
+    places: &Places,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<(), Error> {
+    let mut changes = vec![Change::DropIntent(intent.no)];
+    let destination = lane.destination.as_mut();
+    if let Some(place) = places.get(&intent.place)
+        && let Some((epoch, _)) = open(destination, place).await?
+        && epoch == intent.epoch
+    {
+        let ids: IdSet = intent.items.iter().filter_map(|item| item.flagged).collect();
+        let seen = destination.sight(&place.name, &ids).await.map_err(at_destination)?;
+        let theirs: HashMap<ItemId, &Flags> = seen.iter().map(|s| (s.id, &s.flags)).collect();
+        for item in &intent.items {
+            let now = item.flagged.and_then(|at| theirs.get(&at));
+            let Some(now) = now else { continue };
+            let records = ledger.records(item.folder, &IdSet::range(item.id, item.id)).await?;
+            let same = |r: &Record| r.place == intent.place && r.at == item.flagged;
+            let Some(record) = records.into_iter().find(same) else { continue };
+            let (add, remove) = (item.flags.minus(&record.flags), record.flags.minus(&item.flags));
+            let (added, removed) = (add.minus(&add.minus(now)), remove.minus(now));
+            let flags = record.flags.union(&added).minus(&removed);
+            changes.push(Change::PutRecords(item.folder, vec![Record { flags, ..record }]));
+        }
+    }
+    ledger.commit(changes).await?;
+    Ok(())
 }
 
 /// Finds out which of an intent's moves happened.
@@ -196,6 +236,7 @@ async fn forget_copy(ledger: &MailboxLedger, from: &MovedFrom) -> Result<Vec<Cha
             vec![Change::PutRecords(folder, lost)]
         }
         Filed::Retired(no) => vec![Change::Unretire(no)],
+        Filed::Stranger(place, at) => vec![Change::DropStrangers(place, IdSet::range(at, at))],
     })
 }
 
@@ -284,26 +325,49 @@ pub(crate) async fn place_anew(
     Ok(place)
 }
 
-/// Messages that may be taken once each, by what names them.
+/// Messages that may be taken once each, by what names them. Those of one name may be all there
+/// are: each is taken in constant time.
 struct Shelf {
     rows: HashMap<Fingerprint, Vec<Stranger>>,
+    /// By name and size, in order: indexes into `rows`.
+    sized: HashMap<(Fingerprint, u64), VecDeque<usize>>,
+    /// By name, in order.
+    named: HashMap<Fingerprint, VecDeque<usize>>,
+    taken: HashSet<ItemId>,
 }
 
 impl Shelf {
     fn new(seen: &[Sighting]) -> Self {
-        let mut rows: HashMap<Fingerprint, Vec<Stranger>> = HashMap::new();
+        let mut shelf = Self {
+            rows: HashMap::new(),
+            sized: HashMap::new(),
+            named: HashMap::new(),
+            taken: HashSet::new(),
+        };
         for row in seen.iter().map(stranger) {
-            rows.entry(row.fingerprint).or_default().push(row);
+            let rows = shelf.rows.entry(row.fingerprint).or_default();
+            let at = rows.len();
+            rows.push(row);
+            shelf.sized.entry((row.fingerprint, row.size)).or_default().push_back(at);
+            shelf.named.entry(row.fingerprint).or_default().push_back(at);
         }
-        Self { rows }
+        shelf
     }
 
     /// The one of that size if there is one, else the first of that name: servers may store what
     /// they were given with another length.
     fn take(&mut self, fingerprint: Fingerprint, size: u64) -> Option<ItemId> {
-        let rows = self.rows.get_mut(&fingerprint)?;
-        let at = rows.iter().position(|row| row.size == size).or((!rows.is_empty()).then_some(0))?;
-        Some(rows.remove(at).id)
+        let rows = self.rows.get(&fingerprint)?;
+        let taken = &mut self.taken;
+        let sized = self.sized.get_mut(&(fingerprint, size));
+        for queue in sized.into_iter().chain(self.named.get_mut(&fingerprint)) {
+            while let Some(at) = queue.pop_front() {
+                if taken.insert(rows[at].id) {
+                    return Some(rows[at].id);
+                }
+            }
+        }
+        None
     }
 
     fn fingerprints(&self) -> HashSet<Fingerprint> {
@@ -311,7 +375,8 @@ impl Shelf {
     }
 
     fn rest(self) -> Vec<Stranger> {
-        self.rows.into_values().flatten().collect()
+        let taken = self.taken;
+        self.rows.into_values().flatten().filter(|row| !taken.contains(&row.id)).collect()
     }
 }
 

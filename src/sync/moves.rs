@@ -45,6 +45,7 @@ impl Job {
                     origin: of.origin,
                     filed: of.filed,
                 }),
+                flagged: None,
             };
             self.commit(vec![Change::PutIntent(Intent {
                 no: intent,

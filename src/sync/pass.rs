@@ -360,7 +360,7 @@ fn entangled(plan: &Plan) -> BTreeSet<FolderNo> {
     let filed = |a: &Arrival| match a {
         Arrival::Move { of, .. } | Arrival::Refile { of, .. } => match of.filed {
             Filed::Record(folder, _) => Some(folder),
-            Filed::Retired(_) => None,
+            Filed::Retired(_) | Filed::Stranger(..) => None,
         },
         Arrival::Copy(_) | Arrival::Adopt { .. } => None,
     };

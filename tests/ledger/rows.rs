@@ -15,11 +15,11 @@ use drover::model::{
 
 use super::{INBOX, SENT, key, open, open_alice, record, records};
 
-fn noon() -> DateTime<Utc> {
+pub(crate) fn noon() -> DateTime<Utc> {
     "2026-03-01T12:00:00.123456789Z".parse().unwrap()
 }
 
-fn folder(no: FolderNo, path: &str) -> FollowedFolder {
+pub(crate) fn folder(no: FolderNo, path: &str) -> FollowedFolder {
     FollowedFolder {
         no,
         name: FolderName(b"Entw&APw-rfe\xff".to_vec()),
@@ -32,7 +32,7 @@ fn folder(no: FolderNo, path: &str) -> FollowedFolder {
     }
 }
 
-fn place(no: u32) -> Place {
+pub(crate) fn place(no: u32) -> Place {
     Place {
         no: PlaceNo(no),
         name: FolderName(b"INBOX".to_vec()),
@@ -52,6 +52,7 @@ fn intent(no: u64) -> Intent {
         size: 12,
         date: Some(1_12),
         moved_from,
+        flagged: None,
     };
     let moved = MovedFrom {
         place: PlaceNo(2),
@@ -123,6 +124,7 @@ async fn every_row_comes_back_after_a_restart() {
             since: noon(),
         }),
         failures_in_a_row: 2,
+        lost: Some(noon()),
         ..MailboxState::default()
     };
     let stranger = Stranger { id: ItemId(8), fingerprint: Fingerprint(1), size: 2 };
