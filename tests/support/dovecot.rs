@@ -198,6 +198,9 @@ impl Dovecot {
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
         let has_died = self.child.as_mut().is_some_and(|c| !matches!(c.try_wait(), Ok(None)));
         if has_died || std::thread::panicking() {
             let log = self.log();

@@ -173,7 +173,9 @@ impl Connection {
     /// The first literal of an answer is half through.
     fn half_of_literal(&self) -> io::Result<()> {
         let mut pending = self.pending.lock().expect("not poisoned");
-        let Some(command) = pending.front_mut() else { return Ok(()) };
+        // Not always the oldest: Dovecot may end a NOOP after the FETCH that follows it.
+        let is_meant = |c: &&mut Command| c.faults.iter().any(|f| f.is_at(Stage::InAnswer));
+        let Some(command) = pending.iter_mut().find(is_meant) else { return Ok(()) };
         let (now, later): (Vec<_>, _) =
             command.faults.drain(..).partition(|fault| fault.is_at(Stage::InAnswer));
         command.faults = later;
