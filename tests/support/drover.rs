@@ -141,12 +141,6 @@ impl Drover {
         }
     }
 
-    /// The daemon's process id.
-    #[track_caller]
-    pub fn pid(&self) -> u32 {
-        self.daemon.as_ref().expect("the daemon runs").id()
-    }
-
     /// True while the daemon lives.
     pub fn is_running(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| matches!(daemon.try_wait(), Ok(None)))
