@@ -353,12 +353,15 @@ impl Herd {
         }
     }
 
-    /// The folders that hold a message, with its flags there.
-    fn whereabouts(&self, destination: &Dovecot, n: usize) -> Vec<(String, BTreeSet<String>)> {
-        let there = snapshot(&mut destination.connect(USER));
-        let found = by_mark(&there);
-        let copies = found.get(&self.messages[n].mark).into_iter().flatten();
-        copies.map(|(folder, copy)| ((*folder).to_owned(), copy.flags.clone())).collect()
+    /// The folders that hold a message, each with its flags there as the server shows them.
+    fn whereabouts(&self, destination: &Dovecot, n: usize) -> Vec<(String, String)> {
+        loop {
+            // Folders may be renamed under us: then once more.
+            if let Ok(found) = look_around(destination, self.messages[n].mark) {
+                return found;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(30));
+        }
     }
 
     /// Holds the destination against what it should be.
@@ -460,6 +463,24 @@ fn search(imap: &mut Imap, mark: u32) -> Result<Vec<u32>, String> {
     let reply = imap.try_command(&format!("UID SEARCH HEADER X-Mark {mark:08}"))?;
     let lines = reply.untagged.iter().filter_map(|line| line.text.strip_prefix("SEARCH"));
     Ok(lines.flat_map(str::split_whitespace).filter_map(|uid| uid.parse().ok()).collect())
+}
+
+fn look_around(server: &Dovecot, mark: u32) -> Result<Vec<(String, String)>, String> {
+    let mut found = Vec::new();
+    for folder in server.connect(USER).list() {
+        // One connection each: Dovecot ends those whose folder is renamed.
+        let mut imap = server.connect(USER);
+        if folder.attributes.iter().any(|a| a.eq_ignore_ascii_case("\\noselect")) {
+            continue;
+        }
+        imap.try_command(&format!("EXAMINE \"{}\"", folder.wire))?;
+        for uid in search(&mut imap, mark)? {
+            let reply = imap.try_command(&format!("UID FETCH {uid} (FLAGS)"))?;
+            let shown = reply.untagged.iter().map(|line| line.text.to_ascii_lowercase());
+            found.push((folder.path.clone(), shown.collect()));
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes a folder and makes it anew with the same messages.
