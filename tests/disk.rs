@@ -56,7 +56,8 @@ impl Scene {
         }
     }
 
-    /// Moves, and flags that are taken away: these take a ledger.
+    /// Moves, and a flag that is taken away: these take a ledger. No flag is given back: a ledger
+    /// put back in between would take that for the other user's doing.
     fn shift(&mut self) {
         let mut here = self.source.connect("anna");
         for _ in 0..4 {
@@ -69,7 +70,7 @@ impl Scene {
             let uids = here.uids(to);
             if !uids.is_empty() {
                 let chosen = uids[self.rng.below(uids.len())];
-                here.store(to, &[chosen], "-FLAGS (\\Seen \\Flagged $Added)");
+                here.store(to, &[chosen], "-FLAGS (\\Seen)");
             }
         }
     }

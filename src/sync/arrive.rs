@@ -101,10 +101,8 @@ impl Job {
         match self.place.epoch {
             Some(known) if known != opened.epoch => {
                 let place = self.place.clone();
-                let destination = lane.destination.as_mut();
                 let (ledger, overview) = (&self.ledger, &self.overview);
-                self.place =
-                    mend::place_anew(ledger, overview, destination, place, opened.epoch).await?;
+                self.place = mend::place_anew(ledger, overview, lane, place, opened.epoch).await?;
                 // What was planned by the old ids is planned anew by the next pass.
                 for folder in &mut self.folders {
                     folder.flags.clear();

@@ -8,15 +8,15 @@ use std::time::Duration;
 use chrono::Utc;
 
 use crate::ledger::{
-    Change, Filed, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo, Record,
-    Retired, Stranger,
+    Change, Filed, FolderNo, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo,
+    Record, Retired, Stranger,
 };
 use crate::model::{Epoch, Fingerprint, Flags, IdSet, ItemId};
-use crate::platform::{Destination, FolderStatus, Sighting};
+use crate::platform::{ContentDigest, Destination, FolderStatus, Sighting};
 
 use super::Error;
 use super::job::unfile;
-use super::lane::{Lane, at_destination};
+use super::lane::{Lane, at_destination, at_source};
 use super::pairing::{Paired, Sizes, Trait, pair};
 use super::recognise::stranger;
 
@@ -265,7 +265,7 @@ pub(crate) async fn places(
             && known != now
         {
             tracing::warn!(folder = %place.path, "the destination renewed the folder's ids; finding its messages again");
-            place_anew(ledger, overview, lane.destination.as_mut(), place.clone(), now).await?;
+            place_anew(ledger, overview, lane, place.clone(), now).await?;
             mended = true;
         }
     }
@@ -277,11 +277,11 @@ pub(crate) async fn places(
 pub(crate) async fn place_anew(
     ledger: &MailboxLedger,
     overview: &Overview,
-    destination: &mut dyn Destination,
+    lane: &mut Lane,
     mut place: Place,
     epoch: Epoch,
 ) -> Result<Place, Error> {
-    let opened = destination.open(&place.name).await.map_err(at_destination)?;
+    let opened = lane.destination.open(&place.name).await.map_err(at_destination)?;
     let all = match opened.next.0 {
         0 | 1 => IdSet::new(),
         next => IdSet::range(ItemId(1), ItemId(next - 1)),
@@ -289,9 +289,10 @@ pub(crate) async fn place_anew(
     let seen = if all.is_empty() || opened.messages == 0 {
         Vec::new()
     } else {
-        destination.sight(&place.name, &all).await.map_err(at_destination)?
+        lane.destination.sight(&place.name, &all).await.map_err(at_destination)?
     };
     let mut shelf = Shelf::new(&seen);
+    let mut known = by_content(ledger, overview, lane, &place, &mut shelf).await?;
     place.epoch = Some(epoch);
     place.known = all;
     let mut changes =
@@ -302,12 +303,13 @@ pub(crate) async fn place_anew(
             let page = ledger.page_after(folder.no, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
+            let found = |record: Record| {
+                let by_name = |shelf: &mut Shelf| shelf.take(record.fingerprint, record.size);
+                let at = known.remove(&(folder.no, record.id));
+                Record { at: at.unwrap_or_else(|| by_name(&mut shelf)), ..record }
+            };
             let here = |r: &Record| r.place == place.no && r.at.is_some();
-            let found: Vec<Record> = page
-                .into_iter()
-                .filter(here)
-                .map(|record| Record { at: shelf.take(record.fingerprint, record.size), ..record })
-                .collect();
+            let found: Vec<Record> = page.into_iter().filter(here).map(found).collect();
             if !found.is_empty() {
                 changes.push(Change::PutRecords(folder.no, found));
             }
@@ -323,6 +325,78 @@ pub(crate) async fn place_anew(
     changes.push(Change::PutPlace(place.clone()));
     ledger.commit(changes).await?;
     Ok(place)
+}
+
+/// Where the copies are of the records that share their name with others, as their content tells.
+/// Of those that the source does not hold any more, and where the destination stores everything
+/// in another form, nothing is said.
+async fn by_content(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    lane: &mut Lane,
+    place: &Place,
+    shelf: &mut Shelf,
+) -> Result<HashMap<(FolderNo, ItemId), Option<ItemId>>, Error> {
+    let mut once: HashSet<Fingerprint> = HashSet::new();
+    let mut names: HashSet<Fingerprint> = HashSet::new();
+    let mut doubtful: BTreeMap<FolderNo, IdSet> = BTreeMap::new();
+    // Once to learn which names are shared, once for the messages that share them.
+    for is_counting in [true, false] {
+        for folder in overview.folders.values() {
+            let mut after = None;
+            loop {
+                let page = ledger.page_after(folder.no, after).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                for record in page.iter().filter(|r| r.place == place.no && r.at.is_some()) {
+                    let name = record.fingerprint;
+                    if !is_counting && names.contains(&name) {
+                        doubtful.entry(folder.no).or_default().insert(record.id);
+                    } else if is_counting && (shelf.is_shared(name) || !once.insert(name)) {
+                        names.insert(name);
+                    }
+                }
+            }
+        }
+    }
+    let mut found = HashMap::new();
+    if names.is_empty() {
+        return Ok(found);
+    }
+    let copies: IdSet = shelf.of(&names).collect();
+    let digests = lane.destination.digest(&place.name, &copies).await.map_err(at_destination)?;
+    let mut supply: HashMap<ContentDigest, VecDeque<ItemId>> = HashMap::new();
+    for id in copies.iter() {
+        if let Some(digest) = digests.get(&id) {
+            supply.entry(*digest).or_default().push_back(id);
+        }
+    }
+    // Ids mean something only as long as the folder is the one they were recorded in.
+    let here = lane.source.folders().await.map_err(at_source)?;
+    for (no, ids) in doubtful {
+        let Some(folder) = overview.folders.get(&no) else { continue };
+        let same = |s: &FolderStatus| {
+            s.selectable && s.folder.name == folder.name && s.epoch == Some(folder.epoch)
+        };
+        if !here.iter().any(same) {
+            continue;
+        }
+        let ours = match lane.source.digest(&folder.name, &ids).await {
+            Ok(ours) => ours,
+            Err(crate::platform::Error::FolderGone(_)) => continue,
+            Err(error) => return Err(at_source(error)),
+        };
+        for id in ids.iter() {
+            let Some(digest) = ours.get(&id) else { continue };
+            let at = supply.get_mut(digest).and_then(VecDeque::pop_front);
+            found.insert((no, id), at);
+        }
+    }
+    if found.values().all(Option::is_none) {
+        found.clear();
+    }
+    shelf.taken.extend(found.values().copied().flatten());
+    Ok(found)
 }
 
 /// Messages that may be taken once each, by what names them. Those of one name may be all there
@@ -368,6 +442,16 @@ impl Shelf {
             }
         }
         None
+    }
+
+    /// True if more than one message has that name.
+    fn is_shared(&self, fingerprint: Fingerprint) -> bool {
+        self.rows.get(&fingerprint).is_some_and(|rows| rows.len() > 1)
+    }
+
+    fn of(&self, names: &HashSet<Fingerprint>) -> impl Iterator<Item = ItemId> {
+        let rows = names.iter().filter_map(|name| self.rows.get(name));
+        rows.flatten().map(|row| row.id)
     }
 
     fn fingerprints(&self) -> HashSet<Fingerprint> {

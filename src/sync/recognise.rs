@@ -267,13 +267,14 @@ async fn moved(
             // agree: better to leave it removed than to bring it back (law 4).
             let is_lost =
                 |d: &Departed| d.at.is_none_or(|at| !theirs_by.contains_key(&(d.place, at)));
-            let mut lost: Vec<usize> =
-                yours.iter().copied().filter(|&y| is_lost(&departed[right[y]].1)).collect();
-            for m in mine {
-                if !found.iter().any(|(a, _)| *a == m)
-                    && let Some(at) = lost.iter().position(|&y| theirs[y].date == ours[m].date)
-                {
-                    found.push((m, lost.swap_remove(at)));
+            let mut lost: HashMap<Option<i64>, VecDeque<usize>> = HashMap::new();
+            for &y in yours.iter().filter(|&&y| is_lost(&departed[right[y]].1)) {
+                lost.entry(theirs[y].date).or_default().push_back(y);
+            }
+            let paired_by_content: HashSet<usize> = found.iter().map(|(m, _)| *m).collect();
+            for m in mine.into_iter().filter(|m| !paired_by_content.contains(m)) {
+                if let Some(y) = lost.get_mut(&ours[m].date).and_then(VecDeque::pop_front) {
+                    found.push((m, y));
                 }
             }
             paired.sure.extend(found);
@@ -371,12 +372,15 @@ async fn catch_up(
         Arrival::Move { of, .. } | Arrival::Refile { of, .. } => Some(of.clone()),
         Arrival::Copy(_) | Arrival::Adopt { .. } => None,
     };
-    for arrival in arrivals.values() {
-        if let Some(Filed::Stranger(place, id)) = claimed(arrival).map(|of| of.filed)
-            && let Some(strangers) = strangers.get_mut(&place)
-        {
-            strangers.retain(|s| s.id != id);
-        }
+    let taken: HashSet<(PlaceNo, ItemId)> = arrivals
+        .values()
+        .filter_map(|arrival| match claimed(arrival)?.filed {
+            Filed::Stranger(place, id) => Some((place, id)),
+            Filed::Record(..) | Filed::Retired(_) => None,
+        })
+        .collect();
+    for (&place, strangers) in strangers.iter_mut() {
+        strangers.retain(|s| !taken.contains(&(place, s.id)));
     }
     for (&place, strangers) in strangers {
         let names: HashSet<Fingerprint> = strangers.iter().map(|s| s.fingerprint).collect();

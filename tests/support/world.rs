@@ -124,7 +124,9 @@ impl World {
     /// Keeps a copy of the ledger's files, as a backup would; the ledger is closed.
     pub fn copy_ledger(&self) {
         assert!(self.context.is_none(), "the ledger is open");
-        copy_directory(&self.state.path().join("ledger"), &self.state.path().join("copy"));
+        let copy = self.state.path().join("copy");
+        let _ = std::fs::remove_dir_all(&copy);
+        copy_directory(&self.state.path().join("ledger"), &copy);
     }
 
     /// Closes the ledger and opens the copy that was kept in its place.
