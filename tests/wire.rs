@@ -90,7 +90,7 @@ impl Stage {
 impl Case {
     /// Runs a pass over a wire that may be anything, within bounds.
     async fn pass(&self, kind: PassKind) -> Result<(), Error> {
-        let pass = tokio::time::timeout(BOUND, self.world.try_pass(kind));
+        let pass = tokio::time::timeout(BOUND, Box::pin(self.world.try_pass(kind)));
         pass.await.expect("the pass ends").map(|_| ())
     }
 
@@ -111,7 +111,7 @@ impl Case {
         self.proxies.iter().for_each(Proxy::drained);
         self.proxies.iter().for_each(Proxy::heal);
         for _ in 0..4 {
-            match self.world.try_pass(PassKind::Delta).await {
+            match Box::pin(self.world.try_pass(PassKind::Delta)).await {
                 Ok(report) if report.quiet => return,
                 Ok(_) => {}
                 Err(error) => panic!("{hint}: the wire is sound, and yet: {error}"),
