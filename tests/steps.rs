@@ -30,6 +30,10 @@ struct Scenario {
     change: Option<fn(&mut Imap, &mut Imap)>,
     /// The passes that are interrupted; also what their end is made of.
     passes: &'static [PassKind],
+    /// What users do after the interrupted passes, before those that follow.
+    between: Option<fn(&mut Imap, &mut Imap)>,
+    /// Connections to each side.
+    connections: usize,
     /// Passes until one finds nothing to do. More than one where a message is refused.
     rest: u32,
     /// What may be otherwise than undisturbed.
@@ -49,7 +53,13 @@ enum Death {
     Before(u64),
     /// The server executes this command, and nobody hears.
     After(u64),
+    /// The same, and the server gets the command so late that the next pass has begun.
+    Late(u64),
 }
+
+/// How late a command lands, and how long drover allows for that.
+const LATE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_millis(800);
 
 /// The end of a run.
 struct End {
@@ -74,6 +84,12 @@ impl Stage {
         Self { source: Dovecot::start(), destination, n_users: AtomicU32::new(0) }
     }
 
+    /// Moves are copies that are removed.
+    fn without_move() -> Self {
+        let destination = Dovecot::builder().hide(&["MOVE"]).start();
+        Self { source: Dovecot::start(), destination, n_users: AtomicU32::new(0) }
+    }
+
     /// Literals over 4 KiB have to be allowed first, and each message is a command.
     fn without_extensions() -> Self {
         let destination = Dovecot::builder().max_size("20k").literal_minus().no_multiappend();
@@ -86,14 +102,18 @@ impl Stage {
 
     /// Runs the scenario, with death at each of its steps, or at every few.
     async fn torture(&self, scenario: Scenario) {
-        let expected = self.live(&scenario, &[]).await;
+        let expected = Box::pin(self.live(&scenario, &[])).await;
         let is_full = std::env::var("DROVER_TORTURE").is_ok_and(|v| v == "full");
         let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
         let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
         let stride = if is_full { 1 } else { scenario.stride };
         println!("SEED={seed}, every {stride} steps");
         let mut rng = Rng::new(seed);
-        for death in [Death::Commit, Death::Before, Death::After] {
+        let mut n_deaths = 0;
+        for death in [Death::Commit, Death::Before, Death::After, Death::Late] {
+            // Lateness takes its time.
+            let is_late = matches!(death(0), Death::Late(_));
+            let stride = if is_late { stride * 3 } else { stride };
             let mut step = 1 + rng.next() % stride;
             let mut n = 0;
             loop {
@@ -102,7 +122,7 @@ impl Stage {
                     let another = [Death::Commit, Death::Before, Death::After][rng.below(3)];
                     deaths.push(another(1 + rng.next() % 25));
                 }
-                let end = self.live(&scenario, &deaths).await;
+                let end = Box::pin(self.live(&scenario, &deaths)).await;
                 let mut found = differences(&expected.there, &end.there, &scenario.options);
                 let only = |a: &[String], b: &[String]| -> Vec<String> {
                     a.iter().filter(|line| !b.contains(line)).cloned().collect()
@@ -120,8 +140,9 @@ impl Stage {
                 step += stride;
             }
             println!("{:?} and those before it: {n} deaths", death(step - stride));
-            assert!(n > 0, "nothing was tried");
+            n_deaths += n;
         }
+        assert!(n_deaths > 2, "hardly anything was tried");
     }
 
     /// One life of a mailbox of its own; the destination as it is at its end.
@@ -131,7 +152,7 @@ impl Stage {
         let counter = Counter::default();
         let proxies = [&self.source, &self.destination]
             .map(|server| Proxy::counting(server.port(), &counter));
-        world.connect_through(&proxies[0], &proxies[1], 1);
+        world.connect_through(&proxies[0], &proxies[1], scenario.connections);
         if !scenario.has_ids {
             proxies[1].hide_ids();
         }
@@ -150,13 +171,17 @@ impl Stage {
             let has_come = self.run_until(death, &mut left, &mut world, &proxies, &counter).await;
             died |= n == 0 && has_come;
         }
+        if let Some(between) = scenario.between {
+            between(&mut world.at_source(), &mut world.at_destination());
+        }
         for kind in left {
             let pass = world.try_pass(*kind).await;
             pass.unwrap_or_else(|error| panic!("after {deaths:?}: {error}"));
         }
         let last = *scenario.passes.last().expect("a pass");
         let kind = if last == PassKind::Seed { PassKind::Delta } else { last };
-        let mut passes = 0..scenario.rest;
+        // The users' changes take a pass.
+        let mut passes = 0..scenario.rest + u32::from(scenario.between.is_some());
         while !world.pass(kind).await.quiet {
             assert!(passes.next().is_some(), "after {deaths:?} drover finds no rest");
         }
@@ -180,6 +205,17 @@ impl Stage {
             Death::Commit(n) => world.context().ledger.fail_after(n - 1),
             Death::Before(n) => self.kill(world, proxies, command(*n).before()),
             Death::After(n) => self.kill(world, proxies, command(*n).answered()),
+            Death::Late(n) => {
+                let ledger = world.context().ledger.clone();
+                let die = What::call(move || {
+                    ledger.fail_after(0);
+                    Then::GoOn
+                });
+                for proxy in proxies {
+                    proxy.set(command(*n), die.clone());
+                    proxy.set(command(*n), What::Late(LATE));
+                }
+            }
         }
         let mut has_come = false;
         while let Some(kind) = left.first() {
@@ -197,15 +233,16 @@ impl Stage {
             }
         }
         // Death itself must be over before anything lives again.
-        for proxy in proxies {
-            proxy.clear();
-            proxy.sever();
+        let is_late = matches!(death, Death::Late(_));
+        proxies.iter().for_each(Proxy::clear);
+        if !is_late {
+            proxies.iter().for_each(Proxy::sever);
+            proxies.iter().for_each(Proxy::drained);
+            proxies.iter().for_each(Proxy::heal);
         }
-        proxies.iter().for_each(Proxy::drained);
-        proxies.iter().for_each(Proxy::heal);
         world.close_ledger().await;
         world.open_ledger().await;
-        world.context_mut().settle_grace = Duration::ZERO;
+        world.context_mut().settle_grace = if is_late { GRACE } else { Duration::ZERO };
         has_come
     }
 
@@ -239,7 +276,7 @@ async fn knowledge(world: &World) -> Vec<String> {
             for r in page {
                 let (id, is_there) = (r.id.0, r.at.is_some());
                 let at = overview.places.get(&r.place).map(|place| place.path.to_string());
-                let what = (r.origin, &r.flags, r.fingerprint, r.size, r.date);
+                let what = (r.origin, &r.flags, r.fingerprint, r.size);
                 let (from, id) = (&folder.path, id);
                 lines.push(format!("{from} {id} in {at:?}, there: {is_there}, {what:?}"));
             }
@@ -258,8 +295,10 @@ impl Default for Scenario {
             passes: &[PassKind::Delta],
             rest: 0,
             options: Options::default(),
+            between: None,
+            connections: 1,
             has_ids: true,
-            stride: 5,
+            stride: 8,
         }
     }
 }
@@ -355,9 +394,9 @@ async fn death_at_every_step_of_a_delta_changes_nothing() {
     Stage::new().torture(delta).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn death_at_every_step_of_moves_changes_nothing() {
-    let moves = Scenario {
+/// Messages move between two folders and into a new one.
+fn moves() -> Scenario {
+    Scenario {
         change: Some(|here, _| {
             let uids = here.uids("INBOX");
             here.create("Elsewhere");
@@ -368,8 +407,58 @@ async fn death_at_every_step_of_moves_changes_nothing() {
         }),
         options: any_order(),
         ..Scenario::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_every_step_of_moves_changes_nothing() {
+    Stage::new().torture(moves()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_every_step_of_moves_where_a_move_is_a_copy_that_is_removed_changes_nothing() {
+    Stage::without_move().torture(moves()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_every_step_of_moves_whose_places_have_to_be_looked_up_changes_nothing() {
+    Stage::new().torture(Scenario { has_ids: false, ..moves() }).await;
+}
+
+/// What landed unheard is found again even if its original has moved on meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_every_step_of_a_seed_while_users_go_on_changes_nothing() {
+    let seed = Scenario {
+        passes: &[PassKind::Seed],
+        define: |mailbox| {
+            mailbox.carry.deletes = true;
+            mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+        },
+        between: Some(|here, _| {
+            let uids = here.uids("INBOX");
+            here.store("INBOX", &uids[..1], "+FLAGS (\\Flagged)");
+            here.expunge_uids("INBOX", &uids[2..3]);
+            here.uid_move("INBOX", &[uids[0], uids[3]], "Archive");
+            here.append_many("INBOX", &[note("meanwhile")]);
+        }),
+        options: any_order(),
+        ..Scenario::default()
     };
-    Stage::new().torture(moves).await;
+    Stage::new().torture(seed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn death_at_every_step_of_a_seed_over_three_connections_changes_nothing() {
+    let seed = Scenario {
+        fill: |here| {
+            two_folders(here);
+            mail::fill(here, 30, &mail::FOLDERS[3..8], 3);
+        },
+        passes: &[PassKind::Seed],
+        connections: 3,
+        ..Scenario::default()
+    };
+    Stage { destination: Dovecot::start(), ..Stage::new() }.torture(seed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,10 +183,19 @@ async fn moves(
     if let Some(place) = &place {
         landed = appeared(ledger, lane.destination.as_mut(), place, intent).await?;
     }
+    let mut items = Vec::new();
     for item in &intent.items {
         let Some(from) = &item.moved_from else { continue };
+        items.push((still_there(places, lane, from).await?, item, from));
+    }
+    // What left its origin has landed for sure; only then may its twin, still there, have.
+    items.sort_by_key(|(is_still_there, ..)| *is_still_there);
+    for (is_still_there, item, from) in items {
         let found = landed.iter().position(|s| s.fingerprint == item.fingerprint);
         if let Some(at) = found.map(|at| landed.remove(at).id) {
+            if is_still_there {
+                finish(places, lane, from).await?;
+            }
             changes.push(unfile(from.filed));
             changes.push(Change::DropStrangers(intent.place, IdSet::range(at, at)));
             let record = Record {
@@ -204,7 +213,7 @@ async fn moves(
                 place.epoch = Some(intent.epoch);
                 place.known.insert(at);
             }
-        } else if !still_there(places, lane, from).await? {
+        } else if !is_still_there {
             // Neither here nor there: its user took it away meanwhile.
             changes.extend(forget_copy(ledger, from).await?);
         }
@@ -215,6 +224,20 @@ async fn moves(
     }
     ledger.commit(changes).await?;
     Ok(())
+}
+
+/// A move that landed is done but for its origin, where the server has no MOVE (RFC 6851): there it
+/// is a copy that is removed afterwards.
+async fn finish(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<(), Error> {
+    let Some(place) = places.get(&from.place) else { return Ok(()) };
+    let (Some(epoch), ids) = (place.epoch, IdSet::range(from.at, from.at)) else { return Ok(()) };
+    match lane.destination.remove(&place.name, epoch, &ids).await {
+        Ok(())
+        | Err(crate::platform::Error::FolderGone(_) | crate::platform::Error::EpochChanged(_)) => {
+            Ok(())
+        }
+        Err(error) => Err(at_destination(error)),
+    }
 }
 
 async fn still_there(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<bool, Error> {

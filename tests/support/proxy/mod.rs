@@ -40,6 +40,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod commands;
 mod connection;
 mod fault;
 mod framing;
