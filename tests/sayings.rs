@@ -5,7 +5,6 @@ mod support;
 
 use std::time::Duration;
 
-use drover::ledger::Verdict;
 use drover::model::PassKind;
 use drover::platform::{self, Retry, Scope};
 use drover::sync::{self, Side};
@@ -70,25 +69,91 @@ async fn each_saying_has_its_reaction_at_each_command() {
         (DESTINATION, "AUTHENTICATE", backoff, throttled, Scope::Account),
         (DESTINATION, "CREATE", backoff, throttled, Scope::Account),
         (DESTINATION, "APPEND", backoff, throttled, Scope::Account),
-        (SOURCE, "AUTHENTICATE", "NO [ALERT] Too many simultaneous connections. (Failure)", throttled, Scope::Account),
+        (
+            SOURCE,
+            "AUTHENTICATE",
+            "NO [ALERT] Too many simultaneous connections. (Failure)",
+            throttled,
+            Scope::Account,
+        ),
         (SOURCE, "EXAMINE", "NO [LIMIT] IMAP command sent too fast", throttled, Scope::Account),
-        (DESTINATION, "APPEND", "NO [OVERQUOTA] Quota exceeded (mailbox for user is full)", |e| matches!(e, Quota(_)), Scope::Mailbox),
-        (DESTINATION, "APPEND", "BAD User is authenticated but not connected.", |e| matches!(e, Forbidden { .. }), Scope::Mailbox),
-        (SOURCE, "LIST", "BAD User is authenticated but not connected.", |e| matches!(e, Forbidden { .. }), Scope::Mailbox),
-        (SOURCE, "AUTHENTICATE", "NO [ALERT] Your account is not enabled for IMAP use", |e| matches!(e, Forbidden { .. }), Scope::Mailbox),
-        (SOURCE, "AUTHENTICATE", "NO [AUTHENTICATIONFAILED] (#AUTH005) Too many bad auth attempts.", |e| matches!(e, Credentials { .. }), Scope::Mailbox),
-        (DESTINATION, "AUTHENTICATE", "NO [EXPIRED] The token is too old", |e| matches!(e, Credentials { .. }), Scope::Mailbox),
-        (SOURCE, "AUTHENTICATE", "NO [UNAVAILABLE] Temporary System Problem (Failure)", refused, Scope::Connection),
+        (
+            DESTINATION,
+            "APPEND",
+            "NO [OVERQUOTA] Quota exceeded (mailbox for user is full)",
+            |e| matches!(e, Quota(_)),
+            Scope::Mailbox,
+        ),
+        (
+            DESTINATION,
+            "APPEND",
+            "BAD User is authenticated but not connected.",
+            |e| matches!(e, Forbidden { .. }),
+            Scope::Mailbox,
+        ),
+        (
+            SOURCE,
+            "LIST",
+            "BAD User is authenticated but not connected.",
+            |e| matches!(e, Forbidden { .. }),
+            Scope::Mailbox,
+        ),
+        (
+            SOURCE,
+            "AUTHENTICATE",
+            "NO [ALERT] Your account is not enabled for IMAP use",
+            |e| matches!(e, Forbidden { .. }),
+            Scope::Mailbox,
+        ),
+        (
+            SOURCE,
+            "AUTHENTICATE",
+            "NO [AUTHENTICATIONFAILED] (#AUTH005) Too many bad auth attempts.",
+            |e| matches!(e, Credentials { .. }),
+            Scope::Mailbox,
+        ),
+        (
+            DESTINATION,
+            "AUTHENTICATE",
+            "NO [EXPIRED] The token is too old",
+            |e| matches!(e, Credentials { .. }),
+            Scope::Mailbox,
+        ),
+        (
+            SOURCE,
+            "AUTHENTICATE",
+            "NO [UNAVAILABLE] Temporary System Problem (Failure)",
+            refused,
+            Scope::Connection,
+        ),
         (SOURCE, "EXAMINE", "NO [INUSE] later", refused, Scope::Folder),
         (SOURCE, "EXAMINE", "NO Server Unavailable. 15", refused, Scope::Connection),
         (SOURCE, "UID FETCH", "BAD Command received in Invalid state", refused, Scope::Connection),
         (DESTINATION, "SELECT", "NO [SERVERBUG] no", refused, Scope::Connection),
-        (DESTINATION, "LIST", "NO", |e| matches!(e, Refused { refusal, .. } if !refusal.transient), Scope::Message),
+        (
+            DESTINATION,
+            "LIST",
+            "NO",
+            |e| matches!(e, Refused { refusal, .. } if !refusal.transient),
+            Scope::Message,
+        ),
         (SOURCE, "EXAMINE", "* BYE Connection closed. 14", broken, Scope::Connection),
         (SOURCE, "UID FETCH", "* BYE", broken, Scope::Connection),
         (DESTINATION, "APPEND", "* BYE [UNAVAILABLE] going down", broken, Scope::Connection),
-        (SOURCE, "UID FETCH", "* BYE [OVERQUOTA] Account exceeded command or bandwidth limits", throttled, Scope::Account),
-        (SOURCE, "LIST", "* BYE Session invalidated - AccessTokenExpired", |e| matches!(e, Credentials { .. }), Scope::Mailbox),
+        (
+            SOURCE,
+            "UID FETCH",
+            "* BYE [OVERQUOTA] Account exceeded command or bandwidth limits",
+            throttled,
+            Scope::Account,
+        ),
+        (
+            SOURCE,
+            "LIST",
+            "* BYE Session invalidated - AccessTokenExpired",
+            |e| matches!(e, Credentials { .. }),
+            Scope::Mailbox,
+        ),
     ];
     let (mut world, source, destination) = world().await;
     for (n, (side, verb, says, is, scope)) in cases.iter().enumerate() {
@@ -116,7 +181,7 @@ async fn each_saying_has_its_reaction_at_each_command() {
 
 #[tokio::test]
 async fn a_suggested_wait_holds_for_every_connection_of_the_account() {
-    let (world, source, _) = world().await;
+    let (world, source, _destination) = world().await;
     let says = "BAD Request is throttled. Suggested Backoff Time: 1500 milliseconds";
     source.set(When::verb("EXAMINE"), What::answer(says));
     let (_, error) = error_of(world.try_pass(PassKind::Seed).await, says);
@@ -133,7 +198,7 @@ async fn a_suggested_wait_holds_for_every_connection_of_the_account() {
 
 #[tokio::test]
 async fn an_absurd_wait_is_not_believed() {
-    let (world, source, _) = world().await;
+    let (world, source, _destination) = world().await;
     let says = "BAD Request is throttled. Suggested Backoff Time: 99999999999999 milliseconds";
     source.set(When::verb("EXAMINE"), What::answer(says));
     let (_, error) = error_of(world.try_pass(PassKind::Seed).await, says);
@@ -142,7 +207,7 @@ async fn an_absurd_wait_is_not_believed() {
 
 #[tokio::test]
 async fn a_line_that_is_no_reply_ends_the_command_it_takes_the_place_of() {
-    let (mut world, source, _) = world().await;
+    let (mut world, source, _destination) = world().await;
     // Nothing else would come: without this reaction drover would wait for two minutes.
     source.set(When::verb("EXAMINE"), What::inject("Server Unavailable. 15\r\n"));
     let began = std::time::Instant::now();
@@ -155,7 +220,7 @@ async fn a_line_that_is_no_reply_ends_the_command_it_takes_the_place_of() {
 
 #[tokio::test]
 async fn a_server_that_says_it_slows_us_down_gets_fewer_connections_and_no_error() {
-    let (world, source, _) = world().await;
+    let (world, source, _destination) = world().await;
     let mut at = world.at_source();
     for n in 0..6 {
         at.create(&format!("F{n}"));
@@ -176,7 +241,7 @@ async fn a_sign_in_that_runs_out_is_renewed_and_the_pass_goes_on() {
         ("EXAMINE", "NO Session invalidated - AccessTokenExpired"),
         ("UID FETCH", "* BYE Session expired, please login again."),
     ] {
-        let (world, source, _) = world().await;
+        let (world, source, _destination) = world().await;
         let what = match says.starts_with('*') {
             true => What::LastWords(says.into()),
             false => What::answer(says),
@@ -190,7 +255,7 @@ async fn a_sign_in_that_runs_out_is_renewed_and_the_pass_goes_on() {
 
 #[tokio::test]
 async fn an_expired_secret_is_read_anew_and_tried_once() {
-    let (world, source, _) = world().await;
+    let (world, source, _destination) = world().await;
     source.always(When::verb("AUTHENTICATE"), What::answer("NO [EXPIRED] too old"));
     let (_, error) = error_of(world.try_pass(PassKind::Seed).await, "expired");
     assert!(matches!(error, platform::Error::Credentials { .. }), "{error:?}");
@@ -199,8 +264,9 @@ async fn an_expired_secret_is_read_anew_and_tried_once() {
 
 #[tokio::test]
 async fn a_folder_that_vanishes_under_the_copying_is_made_anew_once() {
-    let (world, _, destination) = world().await;
-    destination.set(When::verb("APPEND").containing("Projects"), What::answer("NO [TRYCREATE] gone"));
+    let (world, _source, destination) = world().await;
+    destination
+        .set(When::verb("APPEND").containing("Projects"), What::answer("NO [TRYCREATE] gone"));
     world.seed().await;
     world.assert_same();
     destination.always(When::verb("APPEND"), What::answer("NO [TRYCREATE] gone"));
@@ -212,7 +278,7 @@ async fn a_folder_that_vanishes_under_the_copying_is_made_anew_once() {
 
 #[tokio::test]
 async fn a_reserved_folder_name_gets_a_mark_and_is_found_again_by_it() {
-    let (mut world, _, destination) = world().await;
+    let (mut world, _source, destination) = world().await;
     world.at_source().create("Files");
     world.at_source().append_many("Files", &[note("a file")]);
     destination.always(
@@ -258,7 +324,10 @@ async fn ids_that_cannot_be_those_of_what_was_appended_are_not_believed() {
     world.delta().await;
     let there = world.at_destination().messages("INBOX");
     let flagged: Vec<bool> = there.iter().map(|m| m.flags.contains("\\flagged")).collect();
-    assert_eq!(subjects(&mut world.at_destination(), "INBOX"), ["own 1", "own 2", "own 3", "one", "three"]);
+    assert_eq!(
+        subjects(&mut world.at_destination(), "INBOX"),
+        ["own 1", "own 2", "own 3", "one", "three"]
+    );
     assert_eq!(flagged, [false, false, false, true, false]);
 }
 
@@ -312,7 +381,7 @@ async fn what_nobody_asked_for_disturbs_nothing() {
 
 #[tokio::test]
 async fn a_listing_with_the_oddities_of_the_wild_is_understood() {
-    let (world, source, _) = world().await;
+    let (world, source, _destination) = world().await;
     // The same again, INBOX in another spelling, glued attributes, no separator.
     let odd = "* LIST (\\HasNoChildren) \"/\" Inbox\r\n\
                * LIST (\\HasNoChildren) \"/\" Projects\r\n\
@@ -336,7 +405,6 @@ async fn answers_without_a_word_are_answers() {
     world.seed().await;
     world.assert_same();
     assert!(world.context().ledger.failures(&world.key()).await.unwrap().is_empty());
-    let _ = Verdict::Failed;
 }
 
 #[test]
@@ -353,7 +421,8 @@ fn throttled_is_a_state_and_the_next_pass_is_not_before_its_end() {
     drover.start();
     drover.until("the throttle", |d| d.status().to_string().contains("Suggested Backoff Time"));
     let conditions = drover.migration("one")["conditions"].clone();
-    let throttled = conditions.as_array().and_then(|all| all.iter().find(|c| c["type"] == "Throttled"));
+    let throttled =
+        conditions.as_array().and_then(|all| all.iter().find(|c| c["type"] == "Throttled"));
     assert!(throttled.is_some_and(|c| c["status"] == "true"), "{conditions:#}");
     assert_ne!(drover.mailbox("one")["phase"], "blocked");
     let connections = proxy.connections();

@@ -38,8 +38,7 @@ impl Remedy {
                 without(message, kept)
             }
             Self::Flags => {
-                let refusable =
-                    [SystemFlag::Flagged, SystemFlag::Answered, SystemFlag::Deleted];
+                let refusable = [SystemFlag::Flagged, SystemFlag::Answered, SystemFlag::Deleted];
                 let kept = refusable.into_iter().fold(message.flags.clone(), Flags::without);
                 without(message, kept)
             }
@@ -55,7 +54,6 @@ impl Remedy {
             Self::FinalLineEnd | Self::LineEnds => None,
         }
     }
-
 }
 
 fn without(message: &mut Append, kept: Flags) -> Option<String> {

@@ -24,7 +24,9 @@ impl Lane {
     /// Did a server ask for fewer connections?
     pub(crate) fn is_one_enough(context: &Context, mailbox: &Mailbox) -> bool {
         let patience = &context.options.patience;
-        [&mailbox.source, &mailbox.destination].into_iter().any(|a| patience.is_strained(&server(a)))
+        [&mailbox.source, &mailbox.destination]
+            .into_iter()
+            .any(|a| patience.is_strained(&server(a)))
     }
 
     /// Opens one more lane if both servers may be connected to at once.

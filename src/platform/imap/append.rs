@@ -77,6 +77,7 @@ pub(super) async fn append(
             let command = with_message(Command::new("APPEND").folder(folder), message);
             match session.send(command).await {
                 Ok(tag) => tags.push(tag),
+                Err(error) if tags.is_empty() => return Err(error),
                 // Where each waits for the one before, there are answers all the same.
                 Err(error) => {
                     cut = Some(error);
@@ -119,7 +120,10 @@ pub(super) async fn settle(session: &mut Session, batch: Batch) -> Result<Append
                 let fate = match end(session, tag).await {
                     Ok(saying) => fate(session, &batch.shelf, &saying),
                     // No later answer will come either.
-                    Err(error) => return Ok(Appended::Cut(fates, cut.unwrap_or(error))),
+                    Err(error) => {
+                        cut = cut.or(Some(error));
+                        break;
+                    }
                 };
                 match fate {
                     Ok(fate) if cut.is_none() || is_broken => fates.push(fate),
@@ -129,6 +133,7 @@ pub(super) async fn settle(session: &mut Session, batch: Batch) -> Result<Append
             }
             Ok(match cut {
                 None => Appended::Each(fates),
+                Some(error) if fates.is_empty() => return Err(error),
                 Some(error) => Appended::Cut(fates, error),
             })
         }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use async_trait::async_trait;
 
-use super::{Imap, connect};
 use super::append::{self, Shelf, Writer, ascend, expanded};
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
@@ -12,6 +11,7 @@ use super::reply::Reply;
 use super::saying::{Saying, Status};
 use super::sayings::{Class, During};
 use super::session::Session;
+use super::{Imap, connect};
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
 use crate::platform::{
     Account, Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result,

@@ -2,9 +2,9 @@
 
 use super::command::{Command, during};
 use super::mark::Mark;
+use super::peer;
 use super::reply::{Counted, Reply};
 use super::saying::Saying;
-use super::peer;
 use super::sayings::Class;
 use super::session::{Selected, Session};
 use crate::model::{Epoch, FolderName, Keyword};

@@ -15,14 +15,8 @@ fn on_the_wire(example: &str) -> String {
     format!("{mark} {example}")
 }
 
-const ALL: [During; 6] = [
-    During::SignIn,
-    During::Append,
-    During::Copy,
-    During::Create,
-    During::Fetch,
-    During::Other,
-];
+const ALL: [During; 6] =
+    [During::SignIn, During::Append, During::Copy, During::Create, During::Fetch, During::Other];
 
 #[test]
 fn every_row_is_found_by_its_own_example() {
@@ -54,39 +48,153 @@ fn what_servers_say_is_understood() {
     let ms = Duration::from_millis;
     for (line, during, class, delay, parks) in [
         // Waiting.
-        ("a BAD Request is throttled. Suggested Backoff Time: 92415 milliseconds", Other, Class::Throttled, ms(92415), Account),
-        ("a NO Request is throttled. Suggested Backoff Time: 300000 milliseconds", Append, Class::Throttled, ms(300_000), Account),
-        ("a BAD Request is throttled. Suggested Backoff Time: 999999999999999999999999 ms", Other, Class::Throttled, 24 * hour, Account),
-        ("a BAD Request is throttled. Suggested Backoff Time: 999999999999 ms", Other, Class::Throttled, 24 * hour, Account),
-        ("a BAD Request is throttled. Suggested Backoff Time: soon", Other, Class::Throttled, minute, Account),
-        ("a NO [OVERQUOTA] Account exceeded command or bandwidth limits", Fetch, Class::Throttled, hour, Account),
-        ("a NO [OVERQUOTA] Account exceeded command or bandwidth limits", Append, Class::Throttled, hour, Account),
-        ("a NO [ALERT] Account exceeded command or bandwidth limits. (Failure)", SignIn, Class::Throttled, hour, Account),
-        ("* BYE [OVERQUOTA] Account exceeded command or bandwidth limits", SignIn, Class::Throttled, hour, Account),
+        (
+            "a BAD Request is throttled. Suggested Backoff Time: 92415 milliseconds",
+            Other,
+            Class::Throttled,
+            ms(92415),
+            Account,
+        ),
+        (
+            "a NO Request is throttled. Suggested Backoff Time: 300000 milliseconds",
+            Append,
+            Class::Throttled,
+            ms(300_000),
+            Account,
+        ),
+        (
+            "a BAD Request is throttled. Suggested Backoff Time: 999999999999999999999999 ms",
+            Other,
+            Class::Throttled,
+            24 * hour,
+            Account,
+        ),
+        (
+            "a BAD Request is throttled. Suggested Backoff Time: 999999999999 ms",
+            Other,
+            Class::Throttled,
+            24 * hour,
+            Account,
+        ),
+        (
+            "a BAD Request is throttled. Suggested Backoff Time: soon",
+            Other,
+            Class::Throttled,
+            minute,
+            Account,
+        ),
+        (
+            "a NO [OVERQUOTA] Account exceeded command or bandwidth limits",
+            Fetch,
+            Class::Throttled,
+            hour,
+            Account,
+        ),
+        (
+            "a NO [OVERQUOTA] Account exceeded command or bandwidth limits",
+            Append,
+            Class::Throttled,
+            hour,
+            Account,
+        ),
+        (
+            "a NO [ALERT] Account exceeded command or bandwidth limits. (Failure)",
+            SignIn,
+            Class::Throttled,
+            hour,
+            Account,
+        ),
+        (
+            "* BYE [OVERQUOTA] Account exceeded command or bandwidth limits",
+            SignIn,
+            Class::Throttled,
+            hour,
+            Account,
+        ),
         ("a NO [THROTTLED] no", Other, Class::Throttled, minute, Account),
         ("a OK Success [THROTTLED]", Append, Class::Slowed, 15 * minute, Server),
         ("a OK [THROTTLED] Success", Fetch, Class::Slowed, 15 * minute, Server),
         ("a NO [LIMIT] IMAP command sent too fast", Other, Class::Throttled, minute, Account),
         // Space.
-        ("a NO [OVERQUOTA] Quota exceeded (mailbox for user is full)", Append, Class::Quota, none, Mailbox),
-        ("a NO [OVERQUOTA] Quota exceeded (mailbox for user is full)", Copy, Class::Quota, none, Mailbox),
+        (
+            "a NO [OVERQUOTA] Quota exceeded (mailbox for user is full)",
+            Append,
+            Class::Quota,
+            none,
+            Mailbox,
+        ),
+        (
+            "a NO [OVERQUOTA] Quota exceeded (mailbox for user is full)",
+            Copy,
+            Class::Quota,
+            none,
+            Mailbox,
+        ),
         ("a NO Mailbox is full", Append, Class::Quota, none, Mailbox),
         // Connections.
-        ("a NO [ALERT] Too many simultaneous connections. (Failure)", SignIn, Class::Crowded, minute, Server),
-        ("* BYE [ALERT] Too many simultaneous connections. (Failure)", Other, Class::Crowded, minute, Server),
-        ("a NO [LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=3)", SignIn, Class::Crowded, minute, Server),
+        (
+            "a NO [ALERT] Too many simultaneous connections. (Failure)",
+            SignIn,
+            Class::Crowded,
+            minute,
+            Server,
+        ),
+        (
+            "* BYE [ALERT] Too many simultaneous connections. (Failure)",
+            Other,
+            Class::Crowded,
+            minute,
+            Server,
+        ),
+        (
+            "a NO [LIMIT] Maximum number of connections from user+IP exceeded (mail_max_userip_connections=3)",
+            SignIn,
+            Class::Crowded,
+            minute,
+            Server,
+        ),
         // LIMIT in its three meanings, and in a fourth.
         ("a NO [LIMIT] no more", SignIn, Class::Crowded, minute, Server),
-        ("a NO [LIMIT] Mail size is larger than the maximum size allowed by server configuration", Append, Class::TooBig, none, Message),
+        (
+            "a NO [LIMIT] Mail size is larger than the maximum size allowed by server configuration",
+            Append,
+            Class::TooBig,
+            none,
+            Message,
+        ),
         ("a NO [LIMIT] no", Other, Class::Throttled, minute, Account),
         ("a NO [LIMIT] Too many folders", Create, Class::Permanent, none, Folder),
         // Credentials.
-        ("a NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)", SignIn, Class::Credentials, none, Mailbox),
-        ("a NO [AUTHENTICATIONFAILED] (#AUTH005) Too many bad auth attempts.", SignIn, Class::Credentials, none, Mailbox),
+        (
+            "a NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)",
+            SignIn,
+            Class::Credentials,
+            none,
+            Mailbox,
+        ),
+        (
+            "a NO [AUTHENTICATIONFAILED] (#AUTH005) Too many bad auth attempts.",
+            SignIn,
+            Class::Credentials,
+            none,
+            Mailbox,
+        ),
         ("a NO AUTHENTICATE failed.", SignIn, Class::Credentials, none, Mailbox),
         ("a NO", SignIn, Class::Credentials, none, Mailbox),
-        ("a NO [ALERT] Your account is not enabled for IMAP use", SignIn, Class::Forbidden, none, Mailbox),
-        ("a NO [ALERT] Application-specific password required: https://x (Failure)", SignIn, Class::Credentials, none, Mailbox),
+        (
+            "a NO [ALERT] Your account is not enabled for IMAP use",
+            SignIn,
+            Class::Forbidden,
+            none,
+            Mailbox,
+        ),
+        (
+            "a NO [ALERT] Application-specific password required: https://x (Failure)",
+            SignIn,
+            Class::Credentials,
+            none,
+            Mailbox,
+        ),
         ("a BAD User is authenticated but not connected.", Other, Class::Forbidden, none, Mailbox),
         ("a NO [CONTACTADMIN] locked", SignIn, Class::Forbidden, none, Mailbox),
         ("a NO [NOPERM] no", Create, Class::Permanent, none, Folder),
@@ -95,21 +203,51 @@ fn what_servers_say_is_understood() {
         ("* BYE Session expired, please login again.", Append, Class::Expired, none, Connection),
         // One message.
         ("a BAD Command Argument Error. 11", Append, Class::Permanent, none, Message),
-        ("a NO Maximum size of appendable message has been exceeded", Append, Class::TooBig, none, Message),
+        (
+            "a NO Maximum size of appendable message has been exceeded",
+            Append,
+            Class::TooBig,
+            none,
+            Message,
+        ),
         ("a NO [TOOBIG] Message too large.", Append, Class::TooBig, none, Message),
         ("a NO [CORRUPTION] bad", Fetch, Class::Permanent, none, Message),
         ("a NO [CORRUPTION] bad", Other, Class::Transient, none, Folder),
         ("a NO [PARSE] bad", Fetch, Class::Permanent, none, Message),
-        ("a BAD [CLIENTBUG] FETCH Bad sequence in the command", Fetch, Class::Permanent, none, Message),
+        (
+            "a BAD [CLIENTBUG] FETCH Bad sequence in the command",
+            Fetch,
+            Class::Permanent,
+            none,
+            Message,
+        ),
         ("a NO", Append, Class::Permanent, none, Message),
         // One folder.
         ("a NO [TRYCREATE] no", Append, Class::FolderGone, none, Folder),
-        ("a NO [NONEXISTENT] Unknown Mailbox: [Gmail] (now in authenticated state) (Failure)", Other, Class::FolderGone, none, Folder),
+        (
+            "a NO [NONEXISTENT] Unknown Mailbox: [Gmail] (now in authenticated state) (Failure)",
+            Other,
+            Class::FolderGone,
+            none,
+            Folder,
+        ),
         ("a NO [ALREADYEXISTS] x", Create, Class::Exists, none, Folder),
         ("a NO Folder name is reserved", Create, Class::NameTaken, none, Folder),
-        ("a NO [CANNOT] Folder contains excess whitespace (Failure)", Create, Class::NameTaken, none, Folder),
+        (
+            "a NO [CANNOT] Folder contains excess whitespace (Failure)",
+            Create,
+            Class::NameTaken,
+            none,
+            Folder,
+        ),
         // It will pass.
-        ("a NO [UNAVAILABLE] Temporary System Problem (Failure)", SignIn, Class::Transient, none, Connection),
+        (
+            "a NO [UNAVAILABLE] Temporary System Problem (Failure)",
+            SignIn,
+            Class::Transient,
+            none,
+            Connection,
+        ),
         ("* BYE [UNAVAILABLE] System Error", Other, Class::Transient, none, Connection),
         ("a NO [SERVERBUG] MOVE Server error", Copy, Class::Transient, none, Connection),
         ("a NO [INUSE] x", Other, Class::Transient, none, Folder),
@@ -131,7 +269,10 @@ fn what_servers_say_is_understood() {
 #[test]
 fn what_may_help_a_refused_message_is_known() {
     for (line, remedy) in [
-        ("a BAD [CLIENTBUG] Additional arguments found after last expected argument", Some(Remedy::FinalLineEnd)),
+        (
+            "a BAD [CLIENTBUG] Additional arguments found after last expected argument",
+            Some(Remedy::FinalLineEnd),
+        ),
         ("a NO Message contains bare newlines", Some(Remedy::LineEnds)),
         ("a NO Keyword not allowed", Some(Remedy::Keywords)),
         ("a BAD Invalid system flag \\Flagged", Some(Remedy::Flags)),
@@ -220,32 +361,56 @@ fn wait(wait: Wait) -> String {
         Wait::Backoff => "–".into(),
         Wait::For(delay) => time(delay),
         Wait::Suggested => format!("as it says, {} at most", time(LONGEST)),
-        Wait::Doubling(first, most) => format!("{}, then twice as long, up to {}", time(first), time(most)),
+        Wait::Doubling(first, most) => {
+            format!("{}, then twice as long, up to {}", time(first), time(most))
+        }
     }
 }
 
 fn reaction(row: &Row) -> &'static str {
     match row.remedy {
-        Some(Remedy::FinalLineEnd) => return "adds a line end at the message's end, once, and notes it (`drover failed`)",
-        Some(Remedy::LineEnds) => return "makes bare newlines CRLF, once, and notes it (`drover failed`)",
-        Some(Remedy::Keywords) => return "leaves the message's keywords out, once, and notes it (`drover failed`)",
-        Some(Remedy::Flags) => return "leaves flags but `\\Seen` and `\\Draft` out, once, and notes it (`drover failed`)",
+        Some(Remedy::FinalLineEnd) => {
+            return "adds a line end at the message's end, once, and notes it (`drover failed`)";
+        }
+        Some(Remedy::LineEnds) => {
+            return "makes bare newlines CRLF, once, and notes it (`drover failed`)";
+        }
+        Some(Remedy::Keywords) => {
+            return "leaves the message's keywords out, once, and notes it (`drover failed`)";
+        }
+        Some(Remedy::Flags) => {
+            return "leaves flags but `\\Seen` and `\\Draft` out, once, and notes it (`drover failed`)";
+        }
         None => {}
     }
     match row.class {
-        Class::Credentials => "blocks until the secret or the definition changes; never tried in a loop",
-        Class::Expired => "signs in anew with the secret as it is now, and goes on; if that is no good either, as for refused credentials",
+        Class::Credentials => {
+            "blocks until the secret or the definition changes; never tried in a loop"
+        }
+        Class::Expired => {
+            "signs in anew with the secret as it is now, and goes on; if that is no good either, as for refused credentials"
+        }
         Class::Forbidden => "blocks until an operator has opened the account",
         Class::Throttled => "waits, on all connections of the account; a state, not a failure",
         Class::Crowded => "waits; for 15 min one connection a mailbox",
-        Class::Slowed => "goes on with one connection a mailbox, and waits five times as long for replies",
-        Class::Quota => "blocks until there is room and `drover sync` or a changed definition says so",
-        Class::FolderGone => "makes the folder anew and goes on, once a pass; at the source it has vanished",
+        Class::Slowed => {
+            "goes on with one connection a mailbox, and waits five times as long for replies"
+        }
+        Class::Quota => {
+            "blocks until there is room and `drover sync` or a changed definition says so"
+        }
+        Class::FolderGone => {
+            "makes the folder anew and goes on, once a pass; at the source it has vanished"
+        }
         Class::Exists => "takes it for done",
-        Class::NameTaken => "spells the folder's name otherwise, at last with `=` at its end, and notes it",
+        Class::NameTaken => {
+            "spells the folder's name otherwise, at last with `=` at its end, and notes it"
+        }
         Class::Transient => "tries again, after the usual backoff",
         Class::TooBig => "skips the message; the rest goes on",
-        Class::Permanent if row.parks == Scope::Folder => "fails the pass in the server's words, and tries again",
+        Class::Permanent if row.parks == Scope::Folder => {
+            "fails the pass in the server's words, and tries again"
+        }
         Class::Permanent => "notes the message as failed; after three passes it is skipped",
         Class::Nothing => "nothing",
     }
