@@ -34,6 +34,7 @@ fn render(messages: &[FailedMessage], retry: bool) -> String {
         let then = match message.verdict {
             Verdict::Failed => "tried again",
             Verdict::Skipped => "skipped",
+            Verdict::Repaired => "brought over with a change",
         };
         let id = message.message_id.as_deref().map(|id| format!("<{}>", tame(id)));
         table.add_row([

@@ -144,9 +144,12 @@ pub enum Verdict {
     Failed,
     /// Not tried again unless asked (`drover failed --retry`).
     Skipped,
+    /// Brought over, with a change without which the destination would not take it. Counts as
+    /// copied; the row only tells of the change.
+    Repaired,
 }
 
-/// A message that could not be brought over (law 6). Keyed by (folder, id).
+/// A message that could not be brought over (law 6), or not as it was. Keyed by (folder, id).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The source folder.
@@ -336,6 +339,9 @@ pub struct Counts {
     pub failed: u64,
     /// Failures that will not.
     pub skipped: u64,
+    /// Messages brought over with a change; they have a record, too.
+    #[serde(default)]
+    pub repaired: u64,
 }
 
 /// Everything about a mailbox that a pass needs at its start: O(folders), never O(messages).

@@ -2,14 +2,14 @@
 //! source's order, and what else is planned follows.
 
 use crate::ledger::{Change, Record};
-use crate::model::{IdSet, Item};
-use crate::platform::{self, Opened};
+use crate::model::{FolderName, FolderPath, IdSet, Item};
+use crate::platform::{self, Naming, Opened};
 
 use super::copy::Copy;
 use super::diff::carried;
 use super::job::{Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination};
-use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan};
+use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
 use super::{Error, mend};
 
 impl Job {
@@ -65,22 +65,25 @@ impl Job {
     async fn create(&mut self, lane: &mut Lane) -> Result<(), Error> {
         let target = self.folders[0].target.clone();
         let role = target.role;
-        match lane.destination.create_folder(&self.place.name, role).await {
-            Ok(()) => {}
-            Err(platform::Error::Refused { refusal, .. }) if target.strict_name.is_some() => {
-                let Some((name, path)) = target.strict_name else { return Ok(()) };
-                tracing::info!(folder = %target.path, says = %refusal.text, "the destination refuses the folder's name; spelling it more cautiously");
+        let mut spellings = spellings(&target, lane.destination.naming()).into_iter();
+        let mut created = lane.destination.create_folder(&self.place.name, role).await;
+        while let Err(platform::Error::Refused { refusal, .. }) = &created
+            && !refusal.transient
+            && let Some((name, path)) = spellings.next()
+        {
+            tracing::info!(folder = %target.path, %path, says = %refusal.text, "the destination refuses the folder's name; spelling it otherwise");
+            let says = refusal.text.clone();
+            created = lane.destination.create_folder(&name, role).await;
+            if created.is_ok() {
                 self.notes.push(format!(
-                    "folder {} is called {path} at the destination, which refused its name: {}",
-                    target.path, refusal.text
+                    "folder {} is called {path} at the destination, which refused its name: {says}",
+                    target.path
                 ));
                 self.place.name = name;
                 self.place.path = path;
-                let name = &self.place.name;
-                lane.destination.create_folder(name, role).await.map_err(at_destination)?;
             }
-            Err(error) => return Err(at_destination(error)),
         }
+        created.map_err(at_destination)?;
         self.place.created = true;
         self.commit(vec![Change::PutPlace(self.place.clone())]).await
     }
@@ -147,7 +150,7 @@ impl Job {
                         Vec::new()
                     };
                     let failures = failures.into_iter().map(|f| (f.id, f)).collect();
-                    let mut copy = Copy { job: &mut *self, folder, opened, failures };
+                    let mut copy = Copy::new(&mut *self, folder, opened, failures);
                     copy.run(lane, &std::mem::take(&mut copies)).await?;
                 }
                 if !moves.is_empty() {
@@ -265,6 +268,21 @@ impl Job {
         }
         self.commit(vec![change]).await
     }
+}
+
+/// What else a folder may be called whose name is refused: spelled more cautiously; with a mark at
+/// its end, for a name that the server keeps for itself (Exchange: `Files`); below a folder with
+/// such a mark.
+fn spellings(target: &Target, naming: &Naming) -> Vec<(FolderName, FolderPath)> {
+    let segments = target.path.segments();
+    let marked = |at: usize| {
+        let mark = |(n, s): (usize, &String)| if n == at { format!("{s}=") } else { s.clone() };
+        let path = FolderPath::new(segments.iter().enumerate().map(mark));
+        (naming.name(&path), path)
+    };
+    let mut all: Vec<_> = target.strict_name.clone().into_iter().collect();
+    all.extend((0..segments.len()).rev().map(marked));
+    all
 }
 
 fn brings(folder: &FolderPlan) -> bool {
