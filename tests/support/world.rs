@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::mail::{self, Mail};
-use super::{Dovecot, Imap, Options, Wiretap, assert_same, snapshot};
+use super::{Dovecot, Imap, Options, Proxy, assert_same, snapshot};
 
 /// Everything two accounts named `anna` and one pass over them need.
 pub struct World {
@@ -132,19 +132,19 @@ impl World {
         self.open_ledger().await;
     }
 
-    /// Puts a wiretap between drover and the source. For the first pass on: a server is known by
+    /// Puts a proxy between drover and the source. For the first pass on: a server is known by
     /// its address.
-    pub fn tap_source(&mut self) -> Wiretap {
+    pub fn tap_source(&mut self) -> Proxy {
         tap(&mut self.mailbox.source)
     }
 
     /// The same before the destination.
-    pub fn tap_destination(&mut self) -> Wiretap {
+    pub fn tap_destination(&mut self) -> Proxy {
         tap(&mut self.mailbox.destination)
     }
 
     /// A destination that never says which ids messages got there (no UIDPLUS).
-    pub fn tap_destination_without_ids(&mut self) -> Wiretap {
+    pub fn tap_destination_without_ids(&mut self) -> Proxy {
         let tap = self.tap_destination();
         tap.hide_ids();
         tap
@@ -220,12 +220,12 @@ impl World {
     }
 }
 
-fn tap(account: &mut Account) -> Wiretap {
-    let wiretap = Wiretap::before(account.endpoint.port);
+fn tap(account: &mut Account) -> Proxy {
+    let proxy = Proxy::before(account.endpoint.port);
     let mut endpoint = (*account.endpoint).clone();
-    endpoint.port = wiretap.port();
+    endpoint.port = proxy.port();
     account.endpoint = Arc::new(endpoint);
-    wiretap
+    proxy
 }
 
 fn copy_directory(from: &Path, to: &Path) {

@@ -1,0 +1,401 @@
+//! One connection: follows commands one way and answers the other, and does what is to happen to
+//! them.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::fault::{Direction, Stage, Then, What};
+use super::framing::{self, Framer, Piece};
+use super::outlet::Outlet;
+use super::shared::{Fault, Shared, close};
+
+pub(super) struct Connection {
+    pub(super) shared: Arc<Shared>,
+    /// From 1, in the order of arrival at this proxy.
+    pub(super) number: u64,
+    client: TcpStream,
+    server: TcpStream,
+    is_raw: AtomicBool,
+    is_orphaned: AtomicBool,
+    is_over: AtomicBool,
+    /// The largest write, if writes are split; else 0.
+    pub(super) split: AtomicUsize,
+    /// Commands without a tagged answer, the oldest first.
+    pending: Mutex<VecDeque<Command>>,
+    to_client: Mutex<Outlet>,
+    to_server: Mutex<Outlet>,
+}
+
+/// A command that is under way.
+#[derive(Clone)]
+struct Command {
+    tag: String,
+    verb: String,
+    faults: Vec<Arc<Fault>>,
+    /// The proxy answers in the server's place, once the command has come to its end.
+    answer: Option<String>,
+    is_last: bool,
+    is_complete: bool,
+}
+
+/// What becomes of a line.
+pub(super) enum Fate {
+    Pass,
+    Answer { text: String, is_last: bool },
+}
+
+impl Connection {
+    pub(super) fn start(shared: &Arc<Shared>, client: TcpStream, server: TcpStream, is_raw: bool) {
+        for stream in [&client, &server] {
+            let _ = stream.set_nodelay(true);
+        }
+        let clones = (client.try_clone(), server.try_clone());
+        let (Ok(to_client), Ok(to_server)) = clones else { return };
+        let connection = Arc::new(Self {
+            shared: Arc::clone(shared),
+            number: shared.n_connections.fetch_add(1, Ordering::SeqCst) + 1,
+            client,
+            server,
+            is_raw: is_raw.into(),
+            is_orphaned: false.into(),
+            is_over: false.into(),
+            split: 0.into(),
+            pending: Mutex::default(),
+            to_client: Mutex::new(Outlet::new(to_client, Direction::ToClient)),
+            to_server: Mutex::new(Outlet::new(to_server, Direction::ToServer)),
+        });
+        shared.add(&connection);
+        let other = Arc::clone(&connection);
+        std::thread::spawn(move || {
+            let ended = Commands::default().run(&connection);
+            connection.finish(ended, &connection.server);
+        });
+        std::thread::spawn(move || {
+            let ended = other.answers();
+            other.finish(ended, &other.client);
+        });
+    }
+
+    /// Breaks it, for both sides.
+    pub(super) fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        close(&self.client);
+        close(&self.server);
+    }
+
+    pub(super) fn is_orphaned(&self) -> bool {
+        self.is_orphaned.load(Ordering::SeqCst)
+    }
+
+    /// A side that stops speaking is passed on as that; a broken one breaks the other.
+    fn finish(&self, ended: io::Result<()>, to: &TcpStream) {
+        match ended {
+            Ok(()) => drop(to.shutdown(Shutdown::Write)),
+            Err(_) => self.end(),
+        }
+    }
+
+    /// What the server says, up to its end.
+    fn answers(&self) -> io::Result<()> {
+        let (mut framer, mut buffer) = (Framer::default(), vec![0; 1 << 16]);
+        loop {
+            let n = (&self.server).read(&mut buffer)?;
+            if n == 0 {
+                let rest = framer.rest();
+                return self.to_client.lock().expect("not poisoned").write(self, &rest);
+            }
+            let mut input = &buffer[..n];
+            while !input.is_empty() {
+                if self.is_raw.load(Ordering::SeqCst) {
+                    self.to_client.lock().expect("not poisoned").write(self, input)?;
+                    break;
+                }
+                let (piece, n) = framer.next(input);
+                input = &input[n..];
+                match piece {
+                    Some(piece) => self.answer(piece)?,
+                    None => continue,
+                }
+            }
+        }
+    }
+
+    fn answer(&self, piece: Piece) -> io::Result<()> {
+        let (mut line, is_first, announces) = match piece {
+            Piece::Literal { bytes, is_half } => {
+                self.to_client.lock().expect("not poisoned").write(self, &bytes)?;
+                return if is_half { self.half_of_literal() } else { Ok(()) };
+            }
+            Piece::Line { bytes, is_first, announces } => (bytes, is_first, announces),
+        };
+        self.replace(&mut line);
+        let ended = if is_first { self.take(framing::tag(&line).0) } else { None };
+        if let Some(command) = &ended {
+            self.stage(command, Stage::Answered, &mut line)?;
+            if command.verb == "STARTTLS" && framing::tag(&line).1.starts_with("OK") {
+                self.is_raw.store(true, Ordering::SeqCst);
+            }
+        }
+        let mut to_client = self.to_client.lock().expect("not poisoned");
+        to_client.is_within = true;
+        to_client.write(self, &line)?;
+        if announces.is_none() {
+            to_client.response_ended(self)?;
+        }
+        drop(to_client);
+        if ended.is_some() { self.give_answers() } else { Ok(()) }
+    }
+
+    fn replace(&self, line: &mut Vec<u8>) {
+        for (text, by) in self.shared.replacements.lock().expect("not poisoned").iter() {
+            let text = text.as_bytes();
+            while let Some(at) = line.windows(text.len()).position(|bytes| bytes == text) {
+                line.splice(at..at + text.len(), by.bytes());
+            }
+        }
+    }
+
+    /// The first literal of an answer is half through.
+    fn half_of_literal(&self) -> io::Result<()> {
+        let mut pending = self.pending.lock().expect("not poisoned");
+        let Some(command) = pending.front_mut() else { return Ok(()) };
+        let (now, later): (Vec<_>, _) =
+            command.faults.drain(..).partition(|fault| fault.is_at(Stage::InAnswer));
+        command.faults = later;
+        drop(pending);
+        now.iter().try_for_each(|fault| self.act(&fault.what, &mut Vec::new()).map(|_| ()))
+    }
+
+    fn take(&self, tag: &str) -> Option<Command> {
+        let mut pending = self.pending.lock().expect("not poisoned");
+        let at = pending.iter().position(|command| command.tag == tag)?;
+        pending.remove(at)
+    }
+
+    /// Gives the answers that are the proxy's, each in its turn.
+    fn give_answers(&self) -> io::Result<()> {
+        loop {
+            let mut pending = self.pending.lock().expect("not poisoned");
+            let is_ready = |command: &&Command| command.answer.is_some() && command.is_complete;
+            if pending.front().filter(is_ready).is_none() {
+                return Ok(());
+            }
+            let Some(command) = pending.pop_front() else { return Ok(()) };
+            drop(pending);
+            let mut out = String::new();
+            for line in command.answer.as_deref().unwrap_or_default().lines() {
+                if !line.starts_with(['*', '+']) {
+                    out.push_str(&command.tag);
+                    out.push(' ');
+                }
+                out.push_str(line);
+                out.push_str("\r\n");
+            }
+            self.inject(out.as_bytes())?;
+            if command.is_last {
+                self.end();
+                return Err(ErrorKind::ConnectionAborted.into());
+            }
+        }
+    }
+
+    fn inject(&self, bytes: &[u8]) -> io::Result<()> {
+        self.to_client.lock().expect("not poisoned").inject(self, bytes)
+    }
+
+    /// Lets happen what is set for this stage of a command.
+    fn stage(&self, command: &Command, stage: Stage, line: &mut Vec<u8>) -> io::Result<Fate> {
+        let mut fate = Fate::Pass;
+        for fault in command.faults.iter().filter(|fault| fault.is_at(stage)) {
+            if let answer @ Fate::Answer { .. } = self.act(&fault.what, line)? {
+                fate = answer;
+            }
+        }
+        Ok(fate)
+    }
+
+    pub(super) fn act(&self, what: &What, line: &mut Vec<u8>) -> io::Result<Fate> {
+        self.shared.fired.fetch_add(1, Ordering::SeqCst);
+        let wait = |time| self.shared.wait(time, || self.is_over.load(Ordering::SeqCst));
+        let goes_on = match what {
+            What::Cut => false,
+            What::CutClient | What::Late(_) => {
+                self.is_orphaned.store(true, Ordering::SeqCst);
+                close(&self.client);
+                if let What::Late(time) = what { wait(Some(*time)) } else { true }
+            }
+            What::Stall => wait(None),
+            What::Delay(time) => wait(Some(*time)),
+            What::Split(most) => {
+                self.split.store(*most, Ordering::SeqCst);
+                true
+            }
+            What::Flip => {
+                let middle = line.len() / 2;
+                line.iter_mut().skip(middle).take(1).for_each(|byte| *byte ^= 1);
+                true
+            }
+            What::Answer(text) => {
+                return Ok(Fate::Answer { text: text.clone(), is_last: false });
+            }
+            What::LastWords(text) => {
+                return Ok(Fate::Answer { text: text.clone(), is_last: true });
+            }
+            What::Rewrite(text) => {
+                *line = format!("{} {text}\r\n", framing::tag(line).0).into_bytes();
+                true
+            }
+            What::Inject(bytes) => {
+                self.inject(bytes)?;
+                true
+            }
+            What::Call(run) => run() == Then::GoOn,
+        };
+        if goes_on {
+            return Ok(Fate::Pass);
+        }
+        self.end();
+        Err(ErrorKind::ConnectionAborted.into())
+    }
+}
+
+/// What drover says on a connection.
+#[derive(Default)]
+struct Commands {
+    framer: Framer,
+    /// The one whose parts are coming.
+    current: Option<Command>,
+}
+
+impl Commands {
+    /// Up to the end of what drover says.
+    fn run(&mut self, connection: &Connection) -> io::Result<()> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            let n = (&connection.client).read(&mut buffer)?;
+            if n == 0 {
+                let rest = self.framer.rest();
+                return self.pass(connection, &rest);
+            }
+            self.forget_refused(connection);
+            let mut input = &buffer[..n];
+            while !input.is_empty() {
+                if connection.is_raw.load(Ordering::SeqCst) {
+                    self.pass(connection, input)?;
+                    break;
+                }
+                let (piece, n) = self.framer.next(input);
+                input = &input[n..];
+                match piece {
+                    Some(Piece::Line { bytes, announces, .. }) => {
+                        self.line(connection, bytes, announces)?;
+                    }
+                    Some(Piece::Literal { bytes, is_half }) => {
+                        self.pass(connection, &bytes)?;
+                        if is_half && let Some(command) = &mut self.current {
+                            connection.stage(command, Stage::InLiteral, &mut Vec::new())?;
+                            command.faults.retain(|fault| !fault.is_at(Stage::InLiteral));
+                        }
+                    }
+                    None => {}
+                }
+            }
+        }
+    }
+
+    /// A command whose literal was refused has ended before its literal.
+    fn forget_refused(&mut self, connection: &Connection) {
+        let Some(command) = &self.current else { return };
+        let pending = connection.pending.lock().expect("not poisoned");
+        if !pending.iter().any(|other| other.tag == command.tag) {
+            self.framer.give_up_literal();
+            self.current = None;
+        }
+    }
+
+    fn line(
+        &mut self,
+        connection: &Connection,
+        mut line: Vec<u8>,
+        announces: Option<framing::Literal>,
+    ) -> io::Result<()> {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        connection.shared.heard.lock().expect("not poisoned").push(text.clone());
+        let is_first = self.current.is_none() && !is_dialogue(connection);
+        if is_first {
+            let mut command = connection.begin(&text);
+            let fate = connection.stage(&command, Stage::Before, &mut line)?;
+            if let Fate::Answer { text, is_last } = fate {
+                command.answer = Some(text);
+                command.is_last = is_last;
+            }
+            connection.update(&command);
+            self.current = Some(command);
+        }
+        self.pass(connection, &line)?;
+        let Some(command) = &self.current else { return Ok(()) };
+        if is_first {
+            connection.stage(command, Stage::AfterLine, &mut Vec::new())?;
+        }
+        match announces {
+            Some(literal) if command.answer.is_some() && literal.waits => {
+                connection.inject(b"+ go on\r\n")
+            }
+            Some(_) => Ok(()),
+            None => self.end(connection),
+        }
+    }
+
+    /// The command at hand has come to its last byte.
+    fn end(&mut self, connection: &Connection) -> io::Result<()> {
+        let Some(mut command) = self.current.take() else { return Ok(()) };
+        connection.stage(&command, Stage::Sent, &mut Vec::new())?;
+        if command.answer.is_some() {
+            command.is_complete = true;
+            connection.update(&command);
+            connection.give_answers()?;
+        }
+        Ok(())
+    }
+
+    fn pass(&self, connection: &Connection, bytes: &[u8]) -> io::Result<()> {
+        if self.current.as_ref().is_some_and(|command| command.answer.is_some()) {
+            return Ok(());
+        }
+        connection.to_server.lock().expect("not poisoned").write(connection, bytes)
+    }
+}
+
+impl Connection {
+    fn begin(&self, line: &str) -> Command {
+        let (tag, rest) = framing::tag(line.as_bytes());
+        let verb = framing::verb(rest);
+        let faults = self.shared.meant_for(self.shared.commands.next(), &verb, line);
+        let command = Command {
+            tag: tag.into(),
+            verb,
+            faults,
+            answer: None,
+            is_last: false,
+            is_complete: false,
+        };
+        self.pending.lock().expect("not poisoned").push_back(command.clone());
+        command
+    }
+
+    fn update(&self, new: &Command) {
+        let mut pending = self.pending.lock().expect("not poisoned");
+        if let Some(command) = pending.iter_mut().find(|command| command.tag == new.tag) {
+            *command = new.clone();
+        }
+    }
+}
+
+/// True while drover's lines are not commands: SASL, and IDLE up to its DONE.
+fn is_dialogue(connection: &Connection) -> bool {
+    let pending = connection.pending.lock().expect("not poisoned");
+    pending.iter().any(|command| ["AUTHENTICATE", "IDLE"].contains(&command.verb.as_str()))
+}
