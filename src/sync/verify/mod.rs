@@ -91,9 +91,9 @@ pub async fn verify(
     progress.expect(all, 0);
     progress.enter(Stage::Transferring);
     if let Some(mut begun) = writer.take() {
-        let mailbox = Arc::clone(mailbox);
-        let now = Utc::now();
-        writer = Some(blocking(move || begun.begin(&mailbox, now).map(|()| begun)).await?);
+        let (from, to) = (mailbox.source.identity(), mailbox.destination.identity());
+        let begin = move || begun.begin(from, to, Utc::now()).map(|()| begun);
+        writer = Some(blocking(begin).await?);
     }
     let mut comparison =
         Comparison { normalisation: NORMALISATION.into(), ..Comparison::default() };

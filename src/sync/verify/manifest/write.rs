@@ -7,7 +7,6 @@ use ring::digest;
 use serde::Serialize;
 
 use super::{End, Header, Message, Total, VERSION, hex};
-use crate::definition::Mailbox;
 use crate::model::fingerprint::NORMALISATION;
 use crate::sync::verify::entry::Entry;
 
@@ -43,15 +42,16 @@ impl Writer {
 
     pub(in crate::sync::verify) fn begin(
         &mut self,
-        mailbox: &Mailbox,
-        now: DateTime<Utc>,
+        source: String,
+        destination: String,
+        written: DateTime<Utc>,
     ) -> io::Result<()> {
         self.line(&Header {
             drover_manifest: VERSION,
             tool: concat!("drover ", env!("CARGO_PKG_VERSION")).into(),
-            written: now,
-            source: mailbox.source.identity(),
-            destination: mailbox.destination.identity(),
+            written,
+            source,
+            destination,
             normalisation: NORMALISATION.into(),
         })
     }
