@@ -152,6 +152,7 @@ fn a_full_definition_means_exactly_what_it_says() {
                     (FolderPath::parse("a/b"), FolderTarget::Path(FolderPath::parse("c"))),
                 ],
             },
+            accept: vec![],
         })
     };
     let expected = Migration {

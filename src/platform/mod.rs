@@ -103,6 +103,17 @@ pub struct Sighting {
     pub message_id: Option<String>,
 }
 
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The epoch of its ids.
+    pub epoch: Epoch,
+    /// Messages, ids ascending; there may be none although there are more further on.
+    pub items: Vec<Item>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<ItemId>,
+}
+
 /// A digest over a message's normalised content: line ends unified, trailing line ends cut.
 pub type ContentDigest = [u8; 32];
 
@@ -123,9 +134,22 @@ pub trait Account: Send {
         ids: &IdSet,
     ) -> Result<HashMap<ItemId, ContentDigest>>;
 
-    /// Every message of the folder, by id ascending (a full listing with `meta`), its epoch,
-    /// for independent comparison.
-    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)>;
+    /// Some messages of the folder from the id `from` on, by id ascending, with `meta`: as many
+    /// as the platform likes to give at once, so that a folder of any size can be walked in the
+    /// memory of one page. A message that the server counts but does not describe is in it too.
+    /// From 0 on is a new look at the folder; the pages after it belong to that look.
+    async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page>;
+
+    /// All pages at once, for folders that are known to be small.
+    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
+        let mut page = self.list_page(folder, ItemId(0)).await?;
+        let mut items = std::mem::take(&mut page.items);
+        while let Some(next) = page.next {
+            page = self.list_page(folder, next).await?;
+            items.append(&mut page.items);
+        }
+        Ok((page.epoch, items))
+    }
 
     /// Keeps an idle connection alive; tells a dead one.
     async fn ping(&mut self) -> Result<()>;

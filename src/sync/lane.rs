@@ -63,6 +63,26 @@ impl Lane {
     }
 }
 
+/// One signed-in connection to the destination alone, with the right to hold it.
+pub(crate) struct Landing {
+    pub(crate) destination: Box<dyn Destination>,
+    _permit: ConnectionPermit,
+}
+
+impl Landing {
+    /// Connects; waits until the server may be connected to.
+    pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
+        let permit = context.connections.acquire(&server(&mailbox.destination)).await;
+        let opened = platform::destination(&mailbox.destination, &context.options).await;
+        Ok(Self { destination: opened.map_err(at_destination)?, _permit: permit })
+    }
+
+    /// Takes leave.
+    pub(crate) async fn close(mut self) {
+        self.destination.logout().await;
+    }
+}
+
 fn server(account: &Account) -> String {
     format!("{}:{}", account.endpoint.host, account.endpoint.port)
 }

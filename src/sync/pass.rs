@@ -141,6 +141,14 @@ impl Pass<'_> {
             let (seen, accounted) = (accounts.seen, accounts.accounted());
             return Err(Error::Accounts { seen, accounted });
         }
+        if accounts.lost() > 0 && !self.mailbox.accept.is_empty() {
+            let failures = self.context.ledger.failures(self.ledger.key()).await?;
+            let accepted = failures.iter().filter(|(folder, failure)| {
+                let id = failure.message_id.as_deref();
+                self.mailbox.accepted(folder, failure.id, id).is_some()
+            });
+            accounts.accepted = accepted.count() as u64;
+        }
         let record = PassRecord {
             kind: self.kind,
             began,

@@ -12,6 +12,7 @@ use drover::flow::{Connections, Memory, Rates};
 use drover::ledger::{Ledger, MailboxKey};
 use drover::model::PassKind;
 use drover::platform;
+use drover::sync::verify::{self, Comparison, Scratch};
 use drover::sync::{self, Context, Error, Progress, Report};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -73,6 +74,7 @@ impl World {
             },
             select: Selection::default(),
             folders: FolderRules::default(),
+            accept: vec![],
         };
         let mut world = Self { source, destination, mailbox, context: None, state };
         world.open_ledger().await;
@@ -204,11 +206,21 @@ impl World {
     }
 
     /// Compares with `drover verify`'s own means.
-    pub async fn verify(&self) -> sync::verify::Comparison {
+    pub async fn verify(&self) -> Comparison {
+        self.verify_with(&self.compare_all()).await
+    }
+
+    /// The same in another way.
+    pub async fn verify_with(&self, options: &verify::Options) -> Comparison {
         let mailbox = Arc::new(self.mailbox.clone());
-        sync::verify::verify(self.context(), &mailbox, &Progress::default())
+        verify::verify(self.context(), &mailbox, options, None, &Progress::default())
             .await
             .unwrap_or_else(|error| panic!("verify failed: {error}"))
+    }
+
+    /// How to compare everything.
+    pub fn compare_all(&self) -> verify::Options {
+        verify::Options::new(Scratch::new(self.state.path()))
     }
 
     /// The ledger's key of the mailbox.

@@ -17,9 +17,11 @@ use std::collections::HashMap;
 use self::append::Writer;
 use self::session::Session;
 use self::source::Reader;
-use super::{Account, ContentDigest, Destination, FolderStatus, Options, Result, Sighting, Source};
+use super::{
+    Account, ContentDigest, Destination, FolderStatus, Options, Page, Result, Sighting, Source,
+};
 use crate::definition;
-use crate::model::{Epoch, FolderName, IdSet, Item, ItemId};
+use crate::model::{FolderName, IdSet, ItemId};
 
 mod append;
 mod command;
@@ -94,8 +96,8 @@ impl<M: Send> Account for Imap<M> {
         self.session.digest(folder, ids).await
     }
 
-    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
-        self.session.list_all(folder).await
+    async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
+        self.session.list_page(folder, from).await
     }
 
     async fn ping(&mut self) -> Result<()> {
