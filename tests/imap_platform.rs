@@ -178,7 +178,7 @@ async fn fill(to: &mut dyn Destination, folder: &FolderName, batch: Vec<Append>)
                 Landed::Somewhere => panic!("no APPENDUID"),
             })
             .collect(),
-        Appended::Refused(refusal) => panic!("{refusal:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -449,6 +449,7 @@ async fn a_full_account_and_a_refused_message_are_told_apart() {
                 let refusal = fates[1].as_ref().unwrap_err();
                 assert_eq!((refusal.code.as_deref(), refusal.transient), (Some("LIMIT"), false));
             }
+            cut @ Appended::Cut(..) => panic!("{cut:?}"),
         }
         to.append(&inbox(), (0..5).map(|_| body(50_000)).collect()).await.unwrap();
         let full = to.appended().await;
