@@ -225,9 +225,9 @@ async fn moved(
             .filter(|at| !arrivals.contains_key(at))
             .filter(|at| folder.is_none_or(|name| works[at.0].folder.name == *name))
             .filter(|at| place.is_none_or(|place| works[at.0].place == place))
-            .filter(|at| !claimed_by_intents || !meant(at))
             .collect();
-        left.sort_unstable();
+        // What an intent meant comes first, and what it left is handed to others only in excess.
+        left.sort_unstable_by_key(|at| (claimed_by_intents && !meant(at), *at));
         let right: Vec<usize> = (0..departed.len())
             .filter(|at| !claimed.contains(at))
             .filter(|&at| matches!(departed[at].0, Held::Claimed) == claimed_by_intents)
@@ -262,7 +262,24 @@ async fn moved(
                 let d = &departed[right[y]].1;
                 Some((y, *theirs_by.get(&(d.place, d.at?))?))
             });
-            let mut found = by_digest(&my.collect::<Vec<_>>(), &your.collect::<Vec<_>>());
+            let (my, mut your): (Vec<_>, Vec<_>) = (my.collect(), your.collect());
+            if claimed_by_intents {
+                // Where the message still is where the intent meant it, its copy stays for it.
+                for (m, digest) in my.iter().filter(|(m, _)| meant(&left[*m])) {
+                    let place = works[left[*m].0].place;
+                    let its = |(y, other): &(usize, ContentDigest)| {
+                        other == digest && departed[right[*y]].1.place == place
+                    };
+                    if let Some(at) = your.iter().position(its) {
+                        your.remove(at);
+                    }
+                }
+            }
+            let my: Vec<_> = my
+                .into_iter()
+                .filter(|(m, _)| !claimed_by_intents || !meant(&left[*m]))
+                .collect();
+            let mut found = by_digest(&my, &your);
             // A copy that its user removed cannot be compared any more. Headers, size and date
             // agree: better to leave it removed than to bring it back (law 4).
             let is_lost =
@@ -272,7 +289,8 @@ async fn moved(
                 lost.entry(theirs[y].date).or_default().push_back(y);
             }
             let paired_by_content: HashSet<usize> = found.iter().map(|(m, _)| *m).collect();
-            for m in mine.into_iter().filter(|m| !paired_by_content.contains(m)) {
+            let mine = mine.into_iter().filter(|&m| !claimed_by_intents || !meant(&left[m]));
+            for m in mine.filter(|m| !paired_by_content.contains(m)) {
                 if let Some(y) = lost.get_mut(&ours[m].date).and_then(VecDeque::pop_front) {
                     found.push((m, y));
                 }
