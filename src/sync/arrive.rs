@@ -22,7 +22,11 @@ impl Job {
             self.create(lane).await?;
         }
         let touched = |f: &FolderPlan| {
-            let arrives = |a: &Arrival| !matches!(a, Arrival::Refile { .. });
+            // A message that only the ledger has to learn of may have changed its flags on the way.
+            let arrives = |a: &Arrival| match a {
+                Arrival::Refile { item, of } => carried(&item.flags, self.deletes) != of.flags,
+                Arrival::Copy(_) | Arrival::Adopt { .. } | Arrival::Move { .. } => true,
+            };
             f.arrivals.iter().any(arrives)
                 || !f.flags.is_empty()
                 || !f.relocations.is_empty()
