@@ -190,7 +190,7 @@ async fn messages_with_one_header_block_cost_time_and_memory_by_their_number() {
     };
     let mut before: Option<Vec<Cost>> = None;
     for &n in sizes {
-        let costs = life(n).await;
+        let costs = Box::pin(life(n)).await;
         assert_bounded(n, &costs);
         if let Some(before) = &before {
             assert_near_linear(before, &costs);

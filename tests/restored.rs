@@ -110,6 +110,25 @@ async fn a_message_the_user_deleted_before_the_backup_stays_deleted_though_it_is
     assert_eq!(subjects(&mut there, "Box"), ["c"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flag_changed_while_a_source_folder_got_other_ids_is_carried_at_once() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    let mails = [note("a"), note("b")];
+    here.append_many("INBOX", &[note("c")]);
+    here.append_many("Box", &mails);
+    world.seed().await;
+    here.delete_folder("Box");
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("Box", &mails);
+    let uids = here.uids("Box");
+    here.store("Box", &uids[..1], "+FLAGS (\\Flagged)");
+    world.delta().await;
+    assert_same(&world);
+}
+
 /// Seeds, changes flags at the source, lets the delta die at its `step`-th commit, and takes the
 /// change back. Answers whether the delta was through.
 async fn dies_while_flags_are_carried(

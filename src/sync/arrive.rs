@@ -22,12 +22,12 @@ impl Job {
             self.create(lane).await?;
         }
         let touched = |f: &FolderPlan| {
+            // A message that only the ledger has to learn of may have changed its flags on the way.
             let arrives = |a: &Arrival| match a {
-                // Its flags may have changed while it got its new id.
                 Arrival::Refile { item, of } => {
                     self.flags && carried(&item.flags, self.deletes) != of.flags
                 }
-                _ => true,
+                Arrival::Copy(_) | Arrival::Adopt { .. } | Arrival::Move { .. } => true,
             };
             f.arrivals.iter().any(arrives)
                 || !f.flags.is_empty()
