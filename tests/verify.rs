@@ -184,8 +184,8 @@ async fn comparing_writes_nowhere() {
 /// with the folder.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_folder_is_compared_in_bounded_memory() {
-    const MESSAGES: usize = 60_000;
-    const RUN: usize = 2000;
+    const MESSAGES: usize = 30_000;
+    const RUN: usize = 1000;
     let server = || Dovecot::builder().format(Format::Mdbox).start();
     let world = World::between(server(), server()).await;
     let mut tiny = note("x");
@@ -201,7 +201,7 @@ async fn a_large_folder_is_compared_in_bounded_memory() {
     options.scratch = options.scratch.with_run(RUN);
     let comparison = world.verify_with(&options).await;
     let inbox = of(&comparison, "INBOX");
-    assert_eq!((inbox.expected, inbox.found, inbox.missing), (60_000, 59_999, 1));
+    assert_eq!((inbox.expected, inbox.found, inbox.missing), (30_000, 29_999, 1));
     assert_eq!(inbox.differences[0].message_id.as_deref(), Some("0@x"));
     // A run of each side, and the heads of thirty runs of each.
     assert!(options.scratch.peak() <= 2 * RUN + 100, "{} in memory", options.scratch.peak());
