@@ -311,7 +311,8 @@ async fn twins_of_a_sampled_message_are_no_duplicates() {
     assert_eq!(of(&world.verify_with(&options).await, "INBOX").duplicated, 1);
 }
 
-/// Dovecot stores a NUL as 0x80 and a bare LF as CRLF.
+/// Dovecot stores a NUL as 0x80 and a bare LF as CRLF; here only the copy was sent so, and the
+/// original ends in one more line end.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_changes_in_storing_is_no_difference() {
     let world = World::new().await;

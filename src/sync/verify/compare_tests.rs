@@ -86,6 +86,8 @@ fn twins() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     #[test]
     fn no_pairing_of_twins_has_fewer_differences(ours in twins(), theirs in twins()) {
         let found = ours.len().min(theirs.len()) as u64;

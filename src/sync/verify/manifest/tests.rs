@@ -152,6 +152,8 @@ fn a_line_without_end_does_not_fill_the_memory() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     #[test]
     fn any_bytes_are_answered_without_a_panic(
         at in 0..2000usize,
