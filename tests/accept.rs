@@ -57,7 +57,10 @@ fn what_is_lost_blocks_until_its_loss_is_accepted() {
 
     world.declare(BY_ID);
     let failed = world.json(0, &["failed", "move"]);
-    assert_eq!((&failed[0]["verdict"], &failed[0]["accepted"]), (&"accepted".into(), &"a video".into()));
+    assert_eq!(
+        (&failed[0]["verdict"], &failed[0]["accepted"]),
+        (&"accepted".into(), &"a video".into())
+    );
     let said = world.drover.expect(0, &["failed", "move"]);
     assert!(said.contains("accepted: a video"), "{said}");
     let synced = world.json(0, &["sync", "move"]);
@@ -164,14 +167,24 @@ fn every_mistake_in_an_entry_is_shown_where_it_stands() {
         ("folder = \"INBOX\"; uid = 1; reason = \"x\"", 1, "`mailbox` is missing"),
         ("mailbox = \"alice@old\"; uid = 1; reason = \"x\"", 1, "does not name a message"),
         ("mailbox = \"alice@old\"; folder = \"A\"; uid = 0; reason = \"x\"", 4, "cannot be 0"),
-        ("mailbox = \"alise@old\"; message_id = \"a@b\"; reason = \"x\"", 2, "did you mean `alice@old`"),
+        (
+            "mailbox = \"alise@old\"; message_id = \"a@b\"; reason = \"x\"",
+            2,
+            "did you mean `alice@old`",
+        ),
         ("mesage_id = \"a@b\"; reason = \"x\"", 2, "did you mean `message_id`"),
     ];
     for (keys, line, says) in bad {
         let found = checked(&entry(keys));
-        assert!(found.iter().any(|(at, text)| *at == line && text.contains(says)), "{keys}: {found:?}");
+        assert!(
+            found.iter().any(|(at, text)| *at == line && text.contains(says)),
+            "{keys}: {found:?}"
+        );
     }
     let twice = entry(good[0]).repeat(2);
     let found = checked(&twice);
-    assert!(found.len() == 1 && found[0].0 == 4 && found[0].1.contains("move.toml:10"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].0 == 4 && found[0].1.contains("move.toml:10"),
+        "{found:?}"
+    );
 }

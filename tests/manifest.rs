@@ -47,7 +47,10 @@ fn the_destination_is_checked_after_the_source_is_gone_with_a_daemon_and_without
     let mut world = migrated();
     world.source.stop();
     let said = world.drover.expect(0, &["verify", "move", "--manifest", "m"]);
-    assert!(said.contains("equal: 4 messages in 2 folders of the manifest of imap://anna@"), "{said}");
+    assert!(
+        said.contains("equal: 4 messages in 2 folders of the manifest of imap://anna@"),
+        "{said}"
+    );
     world.drover.start();
     world.drover.expect(0, &["verify", "move", "--manifest", "m"]);
 
@@ -139,5 +142,8 @@ fn several_mailboxes_stand_in_one_manifest() {
     there.expunge_uids("INBOX", &uids);
     drover.expect(0, &["verify", "move/anna", "--manifest", "m"]);
     let said = drover.expect(2, &["verify", "move", "--manifest", "m"]);
-    assert!(said.contains("move/bert: 1 difference") && said.contains("<b@notes.example>"), "{said}");
+    assert!(
+        said.contains("move/bert: 1 difference") && said.contains("<b@notes.example>"),
+        "{said}"
+    );
 }

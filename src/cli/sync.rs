@@ -123,6 +123,7 @@ pub(super) fn in_words(pass: &PassRecord) -> String {
         (accounts.already_there, "already there"),
         (accounts.filtered, "filtered"),
         (accounts.deferred, "left for the next pass"),
+        (accounts.accepted, "accepted as lost"),
     ];
     let copied = counted(accounts.copied, "message");
     let mut parts = vec![match accounts.copied {

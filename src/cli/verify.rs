@@ -238,7 +238,10 @@ fn remedies(verified: &[Verified]) -> String {
         say("date", "the message was put there by another tool, with another INTERNALDATE");
     }
     if all().any(|comparison| comparison.sample.is_some()) {
-        say("sample", "says nothing for certain about what is not in it; the same --seed repeats it");
+        say(
+            "sample",
+            "says nothing for certain about what is not in it; the same --seed repeats it",
+        );
     }
     match text.is_empty() {
         true => text,

@@ -12,9 +12,9 @@ use serde_json::json;
 use super::work::{Work, name, split};
 use crate::control::{Compare, ProgressSender};
 use crate::controller::{Failed, Handle, Selected};
+use crate::sync::Progress;
 use crate::sync::verify::manifest::{Section, Writer};
 use crate::sync::verify::{self, Comparison};
-use crate::sync::Progress;
 
 /// How often progress is told.
 const TOLD: Duration = Duration::from_millis(500);
@@ -121,8 +121,8 @@ impl Comparing {
         if let Ok(comparison) = &found {
             // A part that is equal proves nothing about the rest, nor does a manifest about
             // what the source holds now.
-            let is_proof = self.manifest.is_none()
-                && (self.how.sample.is_none() || !comparison.is_equal());
+            let is_proof =
+                self.manifest.is_none() && (self.how.sample.is_none() || !comparison.is_equal());
             if is_proof {
                 self.handle.verified(selected.key.clone(), began, comparison.total()).await;
             }

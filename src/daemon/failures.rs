@@ -147,9 +147,8 @@ impl Work {
                 all.messages.push(FailedMessage { verdict, ..message });
             }
         }
-        all.messages.sort_by(|a, b| {
-            (&a.mailbox, &a.folder, a.uid).cmp(&(&b.mailbox, &b.folder, b.uid))
-        });
+        all.messages
+            .sort_by(|a, b| (&a.mailbox, &a.folder, a.uid).cmp(&(&b.mailbox, &b.folder, b.uid)));
         Ok(all)
     }
 

@@ -22,8 +22,8 @@ mod engine;
 mod failures;
 mod work;
 
-pub use engine::{Engine, OpenError, Parts, close, handlers};
 pub use comparing::{Refused, Verified};
+pub use engine::{Engine, OpenError, Parts, close, handlers};
 pub use failures::{FailedMessage, Failures, Fate, Unmatched};
 pub use work::{MailboxPlan, Work};
 

@@ -75,7 +75,9 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Accepted<'_>> {
     let folder = section.parsed("folder", |text| {
         let path = FolderPath::parse(text);
         match path.segments().is_empty() {
-            true => Err(wrong("this names no folder", "write its path as `drover failed` shows it")),
+            true => {
+                Err(wrong("this names no folder", "write its path as `drover failed` shows it"))
+            }
             false => Ok(path),
         }
     });
@@ -83,10 +85,9 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Accepted<'_>> {
     let mailbox = section.text("mailbox");
     let has_reason = has(&section, "reason");
     let reason = section.parsed("reason", |text| match text.trim() {
-        "" => Err(wrong(
-            "the reason is empty",
-            "say why the message may be lost: somebody will ask",
-        )),
+        "" => {
+            Err(wrong("the reason is empty", "say why the message may be lost: somebody will ask"))
+        }
         reason => Ok(reason.to_owned()),
     });
     let one = "name the message by `message_id`, or by `mailbox`, `folder` and `uid`";
@@ -131,7 +132,8 @@ pub(super) fn validate<'d>(entries: Vec<Accepted<'d>>, sources: &[&str]) -> Vec<
             continue;
         }
         let twin = good.iter().find(|other| {
-            let here = |entry: &Accepted<'_>| entry.mailbox.as_ref().map(|m| m.value.to_lowercase());
+            let here =
+                |entry: &Accepted<'_>| entry.mailbox.as_ref().map(|m| m.value.to_lowercase());
             other.acceptance.loss == entry.acceptance.loss && here(other) == here(&entry)
         });
         match twin {

@@ -47,7 +47,8 @@ pub(super) fn compare(
     let mut findings = Findings::default();
     let (mut ours, mut theirs) = (Side::new(ours)?, Side::new(theirs)?);
     let (mut mine, mut yours) = (Vec::new(), Vec::new());
-    while let Some(digest) = [&ours.head, &theirs.head].into_iter().flatten().map(|e| e.digest).min()
+    while let Some(digest) =
+        [&ours.head, &theirs.head].into_iter().flatten().map(|e| e.digest).min()
     {
         // All that have this content: equal ones leave in pairs, the others wait for the end.
         let mut is_expected = false;

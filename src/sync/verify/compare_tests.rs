@@ -51,7 +51,8 @@ fn an_accepted_loss_is_not_missing() {
 
 #[test]
 fn only_copies_of_what_is_expected_are_duplicates() {
-    let findings = compared(vec![entry(1, 0, 1)], vec![entry(1, 0, 1), entry(1, 1, 1), entry(2, 0, 1)]);
+    let findings =
+        compared(vec![entry(1, 0, 1)], vec![entry(1, 0, 1), entry(1, 1, 1), entry(2, 0, 1)]);
     assert_eq!((findings.found, findings.duplicated, findings.others), (1, 1, 1));
 }
 
@@ -85,6 +86,8 @@ fn twins() -> impl Strategy<Value = Vec<Entry>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     #[test]
     fn no_pairing_of_twins_has_fewer_differences(ours in twins(), theirs in twins()) {
         let found = ours.len().min(theirs.len()) as u64;

@@ -97,7 +97,8 @@ impl PartialOrd for FlagText {
 }
 impl Ord for FlagText {
     fn cmp(&self, other: &Self) -> Ordering {
-        let lower = |text: &Self| text.0.bytes().map(|b| b.to_ascii_lowercase()).collect::<Vec<_>>();
+        let lower =
+            |text: &Self| text.0.bytes().map(|b| b.to_ascii_lowercase()).collect::<Vec<_>>();
         lower(self).cmp(&lower(other))
     }
 }

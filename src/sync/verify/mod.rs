@@ -173,7 +173,12 @@ impl Work<'_> {
         let mut ours: Vec<collect::Folder<'_>> = Vec::new();
         for (n, (folder, _)) in group.sources.iter().enumerate() {
             let number = u32::try_from(n).unwrap_or(u32::MAX);
-            ours.push(collect::Folder { name: &folder.name, path: &folder.path, number, only: None });
+            ours.push(collect::Folder {
+                name: &folder.name,
+                path: &folder.path,
+                number,
+                only: None,
+            });
         }
         let mut theirs =
             collect::Folder { name: &group.name, path: &group.path, number: 0, only: None };

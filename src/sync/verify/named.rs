@@ -7,8 +7,8 @@ use super::{Group, manifest};
 use crate::definition::{Loss, Mailbox};
 use crate::model::{Folder, FolderName, IdSet, ItemId};
 use crate::platform::Destination;
-use crate::sync::lane::{Lane, at_destination, at_source};
 use crate::sync::Error;
+use crate::sync::lane::{Lane, at_destination, at_source};
 
 /// Messages whose headers are read at a time.
 const AT_ONCE: usize = 500;
@@ -160,19 +160,22 @@ fn differences(findings: &Findings, folder_of: impl Fn(&Entry) -> String) -> Vec
 
 fn date(entry: &Entry) -> String {
     let date = entry.date.and_then(|date| chrono::DateTime::from_timestamp(date, 0));
-    date.map_or_else(|| "none".into(), |date| date.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+    date.map_or_else(
+        || "none".into(),
+        |date| date.to_rfc3339_opts(chrono::SecondsFormat::Secs, true),
+    )
 }
 
 fn ids(listed: &[Listed], folder: Option<u32>) -> IdSet {
-    let of = listed.iter().filter(|one| one.folder == folder && one.difference.message_id.is_none());
+    let of =
+        listed.iter().filter(|one| one.folder == folder && one.difference.message_id.is_none());
     of.filter_map(|one| one.difference.uid.map(ItemId)).collect()
 }
 
 fn name(listed: &mut [Listed], folder: Option<u32>, seen: Vec<crate::platform::Sighting>) {
     for sighting in seen {
-        let is_it = |one: &&mut Listed| {
-            one.folder == folder && one.difference.uid == Some(sighting.id.0)
-        };
+        let is_it =
+            |one: &&mut Listed| one.folder == folder && one.difference.uid == Some(sighting.id.0);
         for one in listed.iter_mut().filter(is_it) {
             one.difference.message_id.clone_from(&sighting.message_id);
         }

@@ -31,12 +31,7 @@ pub struct Scratch {
 impl Scratch {
     /// Files without a name in this directory, which must exist.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        Self {
-            directory: directory.into(),
-            run: RUN,
-            held: Arc::default(),
-            peak: Arc::default(),
-        }
+        Self { directory: directory.into(), run: RUN, held: Arc::default(), peak: Arc::default() }
     }
 
     /// The same with at most so many entries of each side in memory.
@@ -140,7 +135,8 @@ impl Sorter {
         if !entries.is_empty() {
             sources.push(Run::Memory(entries.into_iter()));
         }
-        let mut sorted = Sorted { scratch: self.scratch.clone(), runs: sources, heads: BinaryHeap::new() };
+        let mut sorted =
+            Sorted { scratch: self.scratch.clone(), runs: sources, heads: BinaryHeap::new() };
         for run in 0..sorted.runs.len() {
             sorted.advance(run)?;
         }

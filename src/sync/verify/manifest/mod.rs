@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 mod read;
 mod write;
 
-pub use read::{Folder, Section, Wrong, check};
 pub(super) use read::Messages;
+pub use read::{Folder, Section, Wrong, check};
 pub use write::{Sink, Writer};
 
 /// The version of the format that is written, and the only one that is read.

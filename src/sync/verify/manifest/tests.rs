@@ -95,7 +95,10 @@ fn a_manifest_that_was_cut_anywhere_is_refused() {
         assert!(check(cut.as_bytes()).is_err(), "cut at byte {at}");
     }
     let without_end = &text[..text.trim_end().rfind('\n').unwrap() + 1];
-    assert_eq!(refused(without_end).to_string(), "line 8: the manifest ends before its last line: it was cut");
+    assert_eq!(
+        refused(without_end).to_string(),
+        "line 8: the manifest ends before its last line: it was cut"
+    );
     assert_eq!(refused("").to_string(), "line 1: the file is empty");
 }
 
@@ -112,7 +115,10 @@ fn a_line_that_was_altered_removed_or_added_is_found() {
         assert!(check((more.join("\n") + "\n").as_bytes()).is_err(), "line {} twice", at + 1);
     }
     let altered = refused(&text.replacen("\\\\Seen", "\\\\Flagged", 1));
-    assert_eq!(altered.to_string(), "line 8: the digest is not that of the lines above: they were altered");
+    assert_eq!(
+        altered.to_string(),
+        "line 8: the digest is not that of the lines above: they were altered"
+    );
 }
 
 #[test]
@@ -126,7 +132,11 @@ fn what_no_drover_writes_is_named_with_its_line_though_its_digest_be_right() {
     wrong(forged(|lines| drop(lines.remove(4))), 5, "INBOX has no total");
     wrong(forged(|lines| drop(lines.remove(1))), 7, "3 messages in 3 folders were written");
     wrong(forged(|lines| lines.insert(2, lines[1].clone())), 3, "the folder Empty stands twice");
-    wrong(forged(|lines| lines[2] = lines[2].replace("\"size\":100,", "")), 3, "missing field `size`");
+    wrong(
+        forged(|lines| lines[2] = lines[2].replace("\"size\":100,", "")),
+        3,
+        "missing field `size`",
+    );
     wrong(forged(|lines| lines[2] = lines[2].replace("size", "sise")), 3, "unknown field `sise`");
     wrong(forged(|lines| lines[2] = lines[2].replace("0101", "01")), 3, "64 hexadecimal digits");
     wrong(forged(|lines| lines[2] = "{}\n".into()), 3, "this line is none of a manifest");
@@ -142,6 +152,8 @@ fn a_line_without_end_does_not_fill_the_memory() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     #[test]
     fn any_bytes_are_answered_without_a_panic(
         at in 0..2000usize,
