@@ -154,8 +154,8 @@ async fn every_row_comes_back_after_a_restart() {
     assert_eq!(overview.folders[&INBOX], folder(INBOX, "INBOX"));
     assert_eq!(overview.folders[&SENT], folder(SENT, "Gesendet/A=2FB"));
     assert_eq!(overview.places[&PlaceNo(1)], place(1));
-    assert_eq!(overview.counts[&INBOX], Counts { records: 3, failed: 0, skipped: 0 });
-    assert_eq!(overview.counts[&SENT], Counts { records: 0, failed: 1, skipped: 1 });
+    assert_eq!(overview.counts[&INBOX], Counts { records: 3, failed: 0, skipped: 0, repaired: 0 });
+    assert_eq!(overview.counts[&SENT], Counts { records: 0, failed: 1, skipped: 1, repaired: 0 });
     assert_eq!(overview.intents, [intent(1), intent(2)]);
     assert_eq!(overview.retired, 1);
     assert_eq!(overview.state, state);
@@ -236,11 +236,11 @@ async fn failures_are_counted_by_verdict_through_every_change() {
         .unwrap();
     alice.commit(vec![put(1, Verdict::Skipped)]).await.unwrap();
     let counts = alice.overview().await.unwrap().counts[&INBOX];
-    assert_eq!(counts, Counts { records: 0, failed: 1, skipped: 2 });
+    assert_eq!(counts, Counts { records: 0, failed: 1, skipped: 2, repaired: 0 });
     let ids = IdSet::range(ItemId(2), ItemId(u64::MAX));
     alice.commit(vec![Change::DropFailures(INBOX, ids)]).await.unwrap();
     let counts = alice.overview().await.unwrap().counts[&INBOX];
-    assert_eq!(counts, Counts { records: 0, failed: 0, skipped: 1 });
+    assert_eq!(counts, Counts { records: 0, failed: 0, skipped: 1, repaired: 0 });
     let left = alice.failures(INBOX).await.unwrap();
     assert_eq!(left, [failure(INBOX, 1, Verdict::Skipped)]);
 }
