@@ -155,7 +155,10 @@ async fn a_message_that_cannot_be_read_is_found_by_halves_and_costs_no_other() {
     let no = "$ NO [SERVERBUG] cannot read\r\n";
     let server = signed_in(&[
         EXAMINE,
-        ("UID FETCH 1:3 ", concat!("* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n", "$ NO [SERVERBUG] x\r\n")),
+        (
+            "UID FETCH 1:3 ",
+            concat!("* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n", "$ NO [SERVERBUG] x\r\n"),
+        ),
         ("UID FETCH 2 ", no),
         ("UID FETCH 3 ", "* 3 FETCH (UID 3 BODY[] \"d\")\r\n$ OK\r\n"),
     ])

@@ -35,11 +35,12 @@ pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Sess
     };
     // Before the connection: servers do not wait for a password manager.
     let password = auth::resolve(secret).await?;
-    let mut outcome = sign_in_with(account, options, &peer, &password).await;
+    // Boxed: it is large, and held twice.
+    let mut outcome = Box::pin(sign_in_with(account, options, &peer, &password)).await;
     if let Err(Error::Expired { .. }) = &outcome {
         let fresh = auth::resolve(secret).await?;
         if fresh.expose_secret() != password.expose_secret() {
-            outcome = sign_in_with(account, options, &peer, &fresh).await;
+            outcome = Box::pin(sign_in_with(account, options, &peer, &fresh)).await;
         }
     }
     match outcome {

@@ -275,12 +275,12 @@ pub(super) const ROWS: &[Row] = &[
     ),
     // RFC 7889; Gmail: `Message too large.`
     row("TOOBIG", "", ANY, Class::TooBig, SOON, Message, "NO [TOOBIG] Message too large."),
-    // Dovecot: quota_max_mail_size.
+    // Dovecot: quota_max_mail_size. A setting of the server, and an operator may raise it.
     row(
         "LIMIT",
         "",
         &[Append],
-        Class::TooBig,
+        Class::Permanent,
         SOON,
         Message,
         "NO [LIMIT] Mail size is larger than the maximum size allowed by server configuration",

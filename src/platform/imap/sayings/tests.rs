@@ -158,7 +158,7 @@ fn what_servers_say_is_understood() {
         (
             "a NO [LIMIT] Mail size is larger than the maximum size allowed by server configuration",
             Append,
-            Class::TooBig,
+            Class::Permanent,
             none,
             Message,
         ),
