@@ -450,7 +450,6 @@ async fn a_full_account_and_a_refused_message_are_told_apart() {
                 let refusal = fates[1].as_ref().unwrap_err();
                 assert_eq!((refusal.code.as_deref(), refusal.transient), (Some("LIMIT"), false));
             }
-            cut @ Appended::Cut(..) => panic!("{cut:?}"),
         }
         to.append(&inbox(), (0..5).map(|_| body(50_000)).collect()).await.unwrap();
         let full = match to.appended().await {
