@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drover::flow::Memory;
@@ -10,6 +10,7 @@ use drover::model::PassKind;
 use drover::platform;
 use drover::sync::{self, Context, Error, Progress, Report, Side};
 use support::mail::{self, FOLDERS, Rng};
+use support::proxy::{Then, What, When};
 use support::{Dovecot, Options, World, note, subjects};
 use tokio_util::sync::CancellationToken;
 
@@ -161,21 +162,25 @@ async fn a_folder_deleted_while_the_pass_runs_costs_only_itself() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_deleted_between_survey_and_fetch_are_deferred_and_harm_nothing() {
-    const N: usize = 900;
+    const N: usize = 300;
     let mut world = World::new().await;
-    slow(&mut world);
-    world.mailbox.carry.rate = Some(3_000_000);
-    world.at_source().append_many("INBOX", &thick(N, "thick"));
-    let report = meanwhile(&mut world, 300, |w| {
-        let mut here = w.at_source();
-        let uids = here.uids("INBOX");
+    let mut here = world.at_source();
+    let uids = here.append_many("INBOX", &thick(N, "thick"));
+    let here = Mutex::new(here);
+    // The survey is over when the first body is asked for.
+    let delete = move || {
+        let mut here = here.lock().expect("not poisoned");
         here.expunge_uids("INBOX", &uids[N - 30..]);
-    });
-    let report = report.await.unwrap_or_else(|error| panic!("the pass failed: {error}"));
+        Then::GoOn
+    };
+    let bodies = When::verb("UID FETCH").containing("BODY.PEEK[]");
+    let tap = world.tap_source();
+    tap.set(bodies, What::call(delete));
+    let report = world.seed().await;
     let accounts = report.record.accounts;
     assert!(accounts.close(), "{accounts:?}");
     assert_eq!(accounts.copied + accounts.deferred, N as u64, "{accounts:?}");
-    assert!(accounts.deferred > 0, "everything was read before it was deleted: {accounts:?}");
+    assert_eq!((accounts.deferred, tap.fired()), (30, 1), "{accounts:?}");
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied, 0);
     assert!(world.delta().await.quiet);
