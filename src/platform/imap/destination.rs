@@ -103,7 +103,7 @@ impl Destination for Imap<Writer> {
         let mut places = HashMap::new();
         for run in ascending_runs(ids) {
             for set in set_parts(&run) {
-                places.extend(self.session.move_set(&set, to).await?);
+                places.extend(self.session.move_set(&set, ids.len(), to).await?);
             }
         }
         Ok(ids.iter().map(|id| places.get(id).copied()).collect())
@@ -194,13 +194,22 @@ impl Session {
     }
 
     /// Moves a set out of the open folder; where each of it landed, as far as the server says.
-    async fn move_set(&mut self, set: &str, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
+    /// Names no more than the `n` messages that are moved.
+    async fn move_set(
+        &mut self,
+        set: &str,
+        n: usize,
+        to: &FolderName,
+    ) -> Result<Vec<(ItemId, ItemId)>> {
         let moves = self.capabilities.has("MOVE");
         let verb = if moves { "UID MOVE" } else { "UID COPY" };
         let mut sayings = Vec::new();
         let hear = |reply| {
             // MOVE tells in an untagged OK (RFC 6851, 4.3), COPY in the tagged one.
-            if let Reply::Status(saying) = reply {
+            if let Reply::Status(saying) = reply
+                && saying.code("COPYUID").is_some()
+                && sayings.len() < n
+            {
                 sayings.push(saying);
             }
         };
@@ -208,7 +217,8 @@ impl Session {
         let end = self.ask(command, hear).await?;
         let mut copied = Vec::new();
         for saying in sayings {
-            copied.extend(self.copied(&saying, to)?);
+            let more = self.copied(&saying, n, to)?;
+            copied.extend(more.into_iter().take(n - copied.len().min(n)));
         }
         if end.status != Status::Ok && classify(&end, During::Storing) == Class::FolderGone {
             return Err(Error::FolderGone(self.shown(to)));
@@ -221,17 +231,16 @@ impl Session {
             }
             Ok(end) => end,
         };
-        copied.extend(self.copied(&end, to)?);
+        copied.extend(self.copied(&end, n, to)?);
         if !moves {
             self.expunge(set).await?;
         }
         Ok(copied)
     }
 
-    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size.
-    fn copied(&self, saying: &Saying, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
-        /// More than any set that is sent could hold.
-        const MANY: usize = 10_000_000;
+    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size, and name
+    /// no more than the `n` messages they can.
+    fn copied(&self, saying: &Saying, n: usize, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
         let mut fields = saying.code("COPYUID").unwrap_or_default().split_whitespace();
         let (Some(validity), Some(from), Some(at)) = (fields.next(), fields.next(), fields.next())
         else {
@@ -240,8 +249,8 @@ impl Session {
         if let (Some(&known), Ok(found)) = (self.epochs.get(to), validity.parse()) {
             self.check_epoch(to, known, Epoch(found))?;
         }
-        let (from, at) = (expanded(from, MANY), expanded(at, MANY));
-        if from.len() != at.len() {
+        let (from, at) = (expanded(from, n), expanded(at, n));
+        if from.len() != at.len() || from.len() > n {
             return Ok(Vec::new());
         }
         Ok(from.into_iter().zip(at).collect())
