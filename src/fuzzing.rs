@@ -6,11 +6,13 @@ pub use crate::ledger::fuzzing::pages;
 /// IMAP, as servers speak it.
 pub use crate::platform::imap::fuzzing::{commands, names, responses, sayings, sets};
 
+use std::io::BufReader;
 use std::path::Path;
 
 use crate::control::{Reply, Request};
 use crate::definition::{self, load_text, render_all};
 use crate::model::fingerprint::{ContentHasher, of_headers};
+use crate::sync::verify::manifest;
 
 /// A definition is understood or refused in words, and its text never reaches a terminal raw.
 pub fn definition(data: &[u8]) {
@@ -70,6 +72,25 @@ pub fn control(data: &[u8]) {
     }
 }
 
+/// A manifest is read or refused, the same however it arrives, also one whose end is right.
+pub fn manifest(data: &[u8]) {
+    let read = |bytes: &[u8], piece: usize| {
+        manifest::check(BufReader::with_capacity(piece, bytes))
+            .map(|sections| sections.iter().map(|s| s.folders.len()).sum::<usize>())
+    };
+    let lines = |start: &[u8]| {
+        data.split_inclusive(|&b| b == b'\n').filter(|line| line.starts_with(start)).count()
+    };
+    let digest = ring::digest::digest(&ring::digest::SHA256, data);
+    let sha256: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let (folders, messages) = (lines(b"{\"total\""), lines(b"{\"folder\""));
+    let end =
+        format!("{{\"sha256\":\"{sha256}\",\"folders\":{folders},\"messages\":{messages}}}\n");
+    for bytes in [data, &[data, end.as_bytes()].concat()] {
+        assert_eq!(read(bytes, 1), read(bytes, 8192));
+    }
+}
+
 /// Runs a check over the committed inputs of a target.
 #[cfg(test)]
 pub(crate) fn each_of_corpus(target: &str, check: fn(&[u8])) {
@@ -91,6 +112,7 @@ fn the_corpus_holds() {
         ("fingerprint", fingerprint),
         ("control", control),
         ("pages", pages),
+        ("manifest", self::manifest),
     ] {
         each_of_corpus(target, check);
     }

@@ -88,6 +88,7 @@ fn mailbox(user: &str) -> Arc<Mailbox> {
         },
         select: Selection::default(),
         folders: FolderRules::default(),
+        accept: vec![],
     })
 }
 

@@ -152,6 +152,7 @@ fn a_full_definition_means_exactly_what_it_says() {
                     (FolderPath::parse("a/b"), FolderTarget::Path(FolderPath::parse("c"))),
                 ],
             },
+            accept: vec![],
         })
     };
     let expected = Migration {
@@ -677,7 +678,7 @@ fn the_parser_and_the_schema_know_the_same_keys() {
         let parts: Vec<_> = path.split('.').collect();
         // As inline tables, with a value of the wrong type at the end: what the parser knows it
         // judges, what it does not it calls unknown.
-        let list = parts[0] == "mailboxes" && parts.len() > 1;
+        let list = matches!(parts[0], "mailboxes" | "accept") && parts.len() > 1;
         let inner = parts[1..].iter().rev().fold("1979-05-27T07:32:00".to_owned(), |value, key| {
             format!("{{ {key} = {value}, not_a_key = 1 }}")
         });

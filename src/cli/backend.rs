@@ -1,6 +1,7 @@
 //! Whom a command talks to: the running daemon, or, without one, an engine of its own. Both are
 //! asked the same and answer the same.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -50,16 +51,35 @@ impl Backend {
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         request: Request,
+        progress: impl FnMut(Value),
+    ) -> anyhow::Result<T> {
+        self.ask_with(request, None, progress).await
+    }
+
+    /// The same with a file that goes along.
+    ///
+    /// # Errors
+    /// [`exit::USAGE`] for a name that is not known.
+    pub(super) async fn ask_with<T: DeserializeOwned>(
+        &self,
+        request: Request,
+        upload: Option<File>,
         mut progress: impl FnMut(Value),
     ) -> anyhow::Result<T> {
         let answer = match self {
             Self::Daemon(socket) => match reach(socket).await? {
-                Some(daemon) => daemon.ask(&request, progress).await,
+                Some(daemon) => match upload {
+                    Some(file) => {
+                        let file = tokio::fs::File::from_std(file);
+                        daemon.ask_with(&request, file, progress).await
+                    }
+                    None => daemon.ask(&request, progress).await,
+                },
                 None => Err(ClientError::Broken("it has ended".into())),
             },
             Self::Local(engine) => {
                 let (sender, mut told) = mpsc::channel(BACKLOG);
-                let answer = engine.server.answer(request, sender);
+                let answer = engine.server.answer(request, upload, sender);
                 tokio::pin!(answer);
                 let reply = loop {
                     tokio::select! {

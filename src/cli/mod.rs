@@ -30,6 +30,7 @@ mod status;
 mod sync;
 mod verify;
 mod waiting;
+mod writing;
 
 use backend::Backend;
 use exit::Failure;
@@ -88,15 +89,14 @@ enum Command {
         /// Migrations, or mailboxes as migration/source-account
         #[arg(required = true)]
         names: Vec<String>,
-        /// Flags may differ: people have read their mail at the destination
-        #[arg(long)]
-        ignore_flags: bool,
+        #[command(flatten)]
+        how: verify::How,
     },
     /// Messages that could not be brought over, and why
     Failed {
         /// A migration, or a mailbox as migration/source-account
         name: String,
-        /// Let the next pass try all of them again
+        /// Try them again now, and say how many arrived
         #[arg(long)]
         retry: bool,
     },
@@ -196,9 +196,7 @@ async fn ask(backend: &Backend, command: Command, format: Format) -> anyhow::Res
         Command::Sync { names } => sync::sync(backend, names, format).await,
         Command::Status { name, watch: false } => status::once(backend, name, format).await,
         Command::Status { name, watch: true } => status::watch(backend, name, format).await,
-        Command::Verify { names, ignore_flags } => {
-            verify::verify(backend, names, ignore_flags, format).await
-        }
+        Command::Verify { names, how } => verify::verify(backend, names, how, format).await,
         Command::Failed { name, retry } => failed::failed(backend, name, retry, format).await,
         _ => Ok(exit::OK),
     }

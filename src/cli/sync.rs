@@ -85,7 +85,7 @@ pub(super) async fn sync(
 
 /// Did the pass bring everything?
 fn is_fine(synced: &Synced) -> bool {
-    synced.pass.as_ref().is_some_and(|pass| pass.accounts.failed + pass.accounts.skipped == 0)
+    synced.pass.as_ref().is_some_and(|pass| pass.accounts.lost() == 0)
 }
 
 fn render(synced: &[Synced]) -> String {
@@ -93,7 +93,7 @@ fn render(synced: &[Synced]) -> String {
     for Synced { mailbox, pass, notes, error } in synced {
         if let Some(pass) = pass {
             text += &format!("{mailbox}: {} pass: {}\n", pass.kind, in_words(pass));
-            let left = pass.accounts.failed + pass.accounts.skipped;
+            let left = pass.accounts.lost();
             if left > 0 {
                 let left = counted(left, "message");
                 text += &format!("  {left} not brought over: drover failed {mailbox}\n");
@@ -123,6 +123,7 @@ pub(super) fn in_words(pass: &PassRecord) -> String {
         (accounts.already_there, "already there"),
         (accounts.filtered, "filtered"),
         (accounts.deferred, "left for the next pass"),
+        (accounts.accepted, "accepted as lost"),
     ];
     let copied = counted(accounts.copied, "message");
     let mut parts = vec![match accounts.copied {

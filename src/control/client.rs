@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::protocol::{Reply, Request};
@@ -46,15 +46,28 @@ impl Client {
 
     /// Sends a request and waits for its result; `progress` sees what comes before.
     pub async fn ask(
+        self,
+        request: &Request,
+        progress: impl FnMut(Value),
+    ) -> Result<Value, ClientError> {
+        self.ask_with(request, tokio::io::empty(), progress).await
+    }
+
+    /// The same with what the request says that follows it.
+    pub async fn ask_with(
         mut self,
         request: &Request,
+        upload: impl AsyncRead + Unpin,
         mut progress: impl FnMut(Value),
     ) -> Result<Value, ClientError> {
         let broken = |error: &dyn std::fmt::Display| ClientError::Broken(error.to_string());
         let mut line = serde_json::to_vec(request).map_err(|error| broken(&error))?;
         line.push(b'\n');
         // A daemon that refuses early may have closed already; what it said is still there.
-        let sent = self.stream.get_mut().write_all(&line).await;
+        let mut sent = self.stream.get_mut().write_all(&line).await;
+        if let (Ok(()), Some(n)) = (&sent, request.upload()) {
+            sent = tokio::io::copy(&mut upload.take(n), self.stream.get_mut()).await.map(drop);
+        }
         let mut line = String::new();
         loop {
             line.clear();

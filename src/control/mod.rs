@@ -9,7 +9,7 @@ mod server;
 
 pub use client::{Client, ClientError};
 pub use protocol::{Reply, Request};
-pub use server::{Handler, Handlers, ProgressSender, Server, Socket, SocketError};
+pub use server::{Compare, Handler, Handlers, ProgressSender, Server, Socket, SocketError};
 
 #[cfg(test)]
 mod tests;

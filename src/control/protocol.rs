@@ -3,12 +3,14 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::sync::verify::sample::Sample;
+
 /// A request longer than this is refused: nobody types a mebibyte of names.
 pub(super) const MAX_REQUEST: usize = 1024 * 1024;
 
 /// What a client wants. A name is a migration's (`acme-wave-1`) or a mailbox's
 /// (`acme-wave-1/alice@old.example`); no names mean all.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "op", rename_all = "lowercase", deny_unknown_fields)]
 pub enum Request {
     /// Is somebody there?
@@ -47,9 +49,29 @@ pub enum Request {
         /// Flags may differ.
         #[serde(default)]
         ignore_flags: bool,
+        /// Only a part.
+        #[serde(default)]
+        sample: Option<Sample>,
+        /// Tell what the source holds as a manifest, in pieces: progress `{manifest}`.
+        #[serde(default)]
+        write_manifest: bool,
+        /// Compare with a manifest instead of the source: so many bytes of it follow the
+        /// request's line.
+        #[serde(default)]
+        manifest: Option<u64>,
     },
     /// Reads the definitions now, accepts removals, and tries blocked mailboxes again.
     Reload,
+}
+
+impl Request {
+    /// How many bytes follow the request's line.
+    pub const fn upload(&self) -> Option<u64> {
+        match self {
+            Self::Verify { manifest, .. } => *manifest,
+            _ => None,
+        }
+    }
 }
 
 /// One line of an answer.

@@ -1,6 +1,7 @@
 //! The daemon's end of the control socket.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use tracing::{debug, warn};
 use super::protocol::{MAX_REQUEST, Reply, Request};
 use crate::controller::{BoxFuture, Handle, Update};
 use crate::sync::Progress;
+use crate::sync::verify::Scratch;
+use crate::sync::verify::sample::Sample;
 
 /// How often progress is told.
 const PROGRESS: Duration = Duration::from_millis(500);
@@ -41,8 +44,25 @@ pub struct Handlers {
     pub plan: Handler<Vec<String>>,
     /// `failed`, of this name, and whether to retry.
     pub failed: Handler<(String, bool)>,
-    /// `verify`, of these names, and whether flags may differ.
-    pub verify: Handler<(Vec<String>, bool)>,
+    /// `verify`.
+    pub verify: Handler<Compare>,
+    /// For what clients send along.
+    pub scratch: Scratch,
+}
+
+/// What is to be compared, and how.
+#[derive(Debug)]
+pub struct Compare {
+    /// Migrations and mailboxes.
+    pub names: Vec<String>,
+    /// Flags may differ.
+    pub ignore_flags: bool,
+    /// Only a part.
+    pub sample: Option<Sample>,
+    /// Tell what the source holds as a manifest.
+    pub write_manifest: bool,
+    /// Stands for the source.
+    pub manifest: Option<File>,
 }
 
 /// Why the socket cannot be listened on.
@@ -157,8 +177,18 @@ impl Server {
             Ok(Err(reply)) => return send(&mut writer, &reply).await,
             Err(_) => return Ok(()),
         };
+        let upload = match request.upload() {
+            Some(n) => match self.receive(&mut reader, n).await {
+                Ok(file) => Some(file),
+                Err(error) => {
+                    let reply = Reply::error(format!("what was sent along broke off: {error}"));
+                    return send(&mut writer, &reply).await;
+                }
+            },
+            None => None,
+        };
         let (progress, mut told) = mpsc::channel(BACKLOG);
-        let answer = self.answer(request, progress);
+        let answer = self.answer(request, upload, progress);
         tokio::pin!(answer);
         let mut end = [0; 1];
         let mut left: Option<std::pin::Pin<Box<tokio::time::Sleep>>> = None;
@@ -184,8 +214,36 @@ impl Server {
         send(&mut writer, &last).await
     }
 
+    /// Keeps what follows a request in a file without a name.
+    async fn receive<R>(&self, reader: &mut BufReader<R>, n: u64) -> io::Result<File>
+    where
+        R: tokio::io::AsyncRead + Unpin,
+    {
+        let mut file = tokio::fs::File::from_std(self.handlers.scratch.file()?);
+        let mut left = n;
+        while left > 0 {
+            let read = tokio::time::timeout(PATIENCE, reader.fill_buf()).await;
+            let piece = read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+            if piece.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let taken = piece.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            file.write_all(&piece[..taken]).await?;
+            reader.consume(taken);
+            left -= taken as u64;
+        }
+        file.flush().await?;
+        Ok(file.into_std().await)
+    }
+
     /// Answers one request. The socket does it through this; a command without a daemon, too.
-    pub async fn answer(&self, request: Request, progress: ProgressSender) -> Reply {
+    /// `upload` is what came with the request.
+    pub async fn answer(
+        &self,
+        request: Request,
+        upload: Option<File>,
+        progress: ProgressSender,
+    ) -> Reply {
         let result = match request {
             Request::Ping => Ok(json!({ "version": env!("CARGO_PKG_VERSION") })),
             Request::Status { name } => self
@@ -201,8 +259,10 @@ impl Server {
             Request::Failed { name, retry } => {
                 (self.handlers.failed)((name, retry), progress).await
             }
-            Request::Verify { names, ignore_flags } => {
-                (self.handlers.verify)((names, ignore_flags), progress).await
+            Request::Verify { names, ignore_flags, sample, write_manifest, manifest: _ } => {
+                let manifest = upload;
+                let compare = Compare { names, ignore_flags, sample, write_manifest, manifest };
+                (self.handlers.verify)(compare, progress).await
             }
             Request::Reload => {
                 (self.reload)();

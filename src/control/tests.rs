@@ -12,6 +12,7 @@ use super::*;
 use crate::controller::testing::{migration, report, snapshot_of};
 use crate::controller::{Book, Controller, Memory, Settings};
 use crate::ledger::MailboxKey;
+use crate::sync::verify::Scratch;
 
 /// A daemon without a ledger, whose passes take 50 ms, on a socket in a directory of its own.
 struct Daemon {
@@ -56,6 +57,7 @@ impl Daemon {
                 Box::pin(async move { Err((format!("no {name}"), "look again".into())) })
             }),
             verify: Arc::new(|_, _| Box::pin(std::future::pending())),
+            scratch: Scratch::new(directory.path()),
         };
         tokio::spawn(
             Server { handle, handlers, reload: Arc::new(|| {}) }.run(socket, stop.clone()),

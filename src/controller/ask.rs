@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::conditions::Case;
 use super::herd::Entry;
-use super::status::{DaemonStatus, MailboxStatus, MigrationStatus, Status};
+use super::status::{AcceptedLoss, DaemonStatus, MailboxStatus, MigrationStatus, Status};
 use super::{Controller, Event, Failed, Update};
-use crate::definition::{Mailbox, Migration, MigrationName};
+use crate::definition::{Acceptance, Mailbox, Migration, MigrationName};
 use crate::ledger::MailboxKey;
 use crate::model::{Condition, Phase};
 
@@ -328,6 +328,10 @@ impl Entry {
     }
 }
 
+fn accepted(one: &Acceptance) -> AcceptedLoss {
+    AcceptedLoss { message: one.loss.to_string(), reason: one.reason.clone() }
+}
+
 fn mailbox_status(entry: &Entry, now: DateTime<Utc>) -> MailboxStatus {
     let blocked = entry.state().and_then(|state| state.blocked.as_ref());
     let (reason, message, remedy) = match (blocked, &entry.trouble) {
@@ -356,6 +360,7 @@ fn mailbox_status(entry: &Entry, now: DateTime<Utc>) -> MailboxStatus {
         passes,
         running: entry.run.as_ref().map(|run| run.kind),
         progress: entry.run.as_ref().map(|run| run.progress.read()),
+        accept: entry.mailbox.accept.iter().map(accepted).collect(),
         next_run: entry.next.and_then(|next| next.at).filter(|_| entry.run.is_none()),
     }
 }

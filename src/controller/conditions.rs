@@ -65,7 +65,10 @@ impl Case<'_> {
             Summary::Complete
         } else if migration.suspend {
             Summary::Suspended
-        } else if any_phase(&[Phase::Blocked]) || !self.problems.is_empty() {
+        } else if any_phase(&[Phase::Blocked])
+            || !self.problems.is_empty()
+            || self.entries.iter().any(|entry| has_lost(entry))
+        {
             Summary::NeedsAttention
         } else if any_phase(&[Phase::Finalizing, Phase::Draining]) {
             Summary::CuttingOver
@@ -223,8 +226,14 @@ impl Case<'_> {
             .or_else(|| say("NotSeeded", self.named(|e| of(e).seeded.is_none()), "not seeded yet"))
             .or_else(|| say("Failing", self.named(|e| of(e).failures_in_a_row > 0), "failing"))
             .or_else(|| {
-                let failed = |e: &Entry| last(e).is_some_and(|pass| pass.accounts.failed > 0);
+                let failed = |e: &Entry| {
+                    last(e).is_some_and(|pass| pass.accounts.failed.min(pass.accounts.lost()) > 0)
+                };
                 say("MessagesFailed", self.named(failed), "messages failed in the last pass")
+            })
+            .or_else(|| {
+                let what = "messages were given up; see `drover failed`, and mend or `accept` them";
+                say("MessagesLost", self.named(has_lost), what)
             })
             .or_else(|| {
                 let behind = |e: &Entry| last(e).is_some_and(|pass| pass.accounts.deferred > 0);
@@ -277,6 +286,12 @@ impl Case<'_> {
         let named = self.entries.iter().filter(|entry| is(entry));
         named.map(|entry| entry.mailbox.source.user.clone()).collect()
     }
+}
+
+/// Were messages given up whose loss nobody has accepted?
+fn has_lost(entry: &Entry) -> bool {
+    let last = entry.memory.as_ref().and_then(|memory| memory.completed().next());
+    last.is_some_and(|pass| pass.accounts.skipped.min(pass.accounts.lost()) > 0)
 }
 
 fn usual_delta(entry: &Entry) -> Option<TimeDelta> {

@@ -121,6 +121,19 @@ pub struct MailboxStatus {
     pub running: Option<PassKind>,
     /// How far it is.
     pub progress: Option<ProgressReading>,
+    /// Losses that the definition accepts for this mailbox; how many there are, its last pass
+    /// says.
+    #[serde(default)]
+    pub accept: Vec<AcceptedLoss>,
     /// When the next pass is due.
     pub next_run: Option<DateTime<Utc>>,
+}
+
+/// A loss that the definition accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AcceptedLoss {
+    /// `<a@b>`, or `INBOX, UID 17`.
+    pub message: String,
+    /// Why, in the operator's words.
+    pub reason: String,
 }

@@ -45,6 +45,7 @@ pub(crate) fn mailbox(user: &str) -> Arc<Mailbox> {
         },
         select: Selection::default(),
         folders: FolderRules::default(),
+        accept: vec![],
     })
 }
 

@@ -22,6 +22,7 @@ use crate::flow;
 use crate::ledger::{self, Ledger, MailboxKey, Opening};
 use crate::platform;
 use crate::sync::Context;
+use crate::sync::verify::Scratch;
 
 /// How long another process may hold the ledger before it counts as another drover.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
@@ -70,9 +71,9 @@ impl Parts {
             Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
             Opening::Continued => {}
             Opening::Rebuild { reason, moved_to } => warn!(
-                "the ledger was damaged ({reason}); it is set aside as {}, and a new one is \
-                 rebuilt from the destinations: what is there is recognised, nothing is copied \
-                 twice",
+                "the ledger was damaged ({reason}); it is set aside as {}, what is sound of it is \
+                 kept, and the rest is rebuilt from the destinations: what is there is \
+                 recognised, nothing is copied twice",
                 moved_to.display()
             ),
         }
@@ -84,7 +85,8 @@ impl Parts {
             options: platform::Options::default(),
             settle_grace: config.limits.settle,
         };
-        let work = Work::new(context.clone(), config.limits.mailboxes);
+        let scratch = Scratch::new(config.state.clone());
+        let work = Work::new(context.clone(), scratch, config.limits.mailboxes);
         let runner: PassRunner =
             Arc::new(move |job| Box::pin(work::run_pass(context.clone(), job)));
         let settings =
@@ -171,7 +173,9 @@ pub fn handlers(work: Work, handle: &Handle) -> Handlers {
     let (planning, plans) = (work.clone(), handle.clone());
     let (comparing, comparisons) = (work.clone(), handle.clone());
     let failures = handle.clone();
+    let scratch = work.scratch.clone();
     Handlers {
+        scratch,
         plan: Arc::new(move |names, done| {
             let (work, handle) = (planning.clone(), plans.clone());
             Box::pin(async move {
@@ -179,18 +183,21 @@ pub fn handlers(work: Work, handle: &Handle) -> Handlers {
                 answer(&work.plan(mailboxes, &done).await)
             })
         }),
-        verify: Arc::new(move |(names, ignore_flags), done| {
+        verify: Arc::new(move |how, done| {
             let (work, handle) = (comparing.clone(), comparisons.clone());
             Box::pin(async move {
-                let mailboxes = handle.select(names).await.map_err(plainly)?;
-                answer(&work.verify(mailboxes, ignore_flags, &handle, &done).await)
+                let mailboxes = handle.select(how.names.clone()).await.map_err(plainly)?;
+                answer(&work.verify(mailboxes, how, &handle, &done).await?)
             })
         }),
         failed: Arc::new(move |(name, retry), _| {
             let (work, handle) = (work.clone(), failures.clone());
             Box::pin(async move {
                 let mailboxes = handle.select(vec![name]).await.map_err(plainly)?;
-                let failed = work.failed(&mailboxes, retry).await;
+                let failed = match retry {
+                    true => work.retry(&mailboxes, &handle).await,
+                    false => work.failed(&mailboxes).await,
+                };
                 answer(&failed.map_err(|error| (error.to_string(), error.remedy().to_owned()))?)
             })
         }),
@@ -249,9 +256,9 @@ fn book(ledger: &Ledger) -> Book {
 }
 
 async fn recall(ledger: &Ledger, key: &MailboxKey) -> Result<Memory, ledger::Error> {
-    let overview = ledger.overview(key).await?;
+    let state = ledger.state(key).await?;
     let passes = ledger.passes(key).await?;
-    Ok(Memory { state: overview.unwrap_or_default().state, passes })
+    Ok(Memory { state, passes })
 }
 
 /// What cannot be read is as good as nothing: it only makes the brake on removals blind once.

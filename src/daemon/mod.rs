@@ -17,11 +17,15 @@ use crate::control::{Handlers, Server, Socket, SocketError};
 use crate::controller::catalog::Catalog;
 use crate::controller::{Controller, Handle, Settings, systemd, watch};
 
+mod comparing;
 mod engine;
+mod failures;
 mod work;
 
+pub use comparing::{Refused, Verified};
 pub use engine::{Engine, OpenError, Parts, close, handlers};
-pub use work::{FailedMessage, MailboxPlan, Verified, Work};
+pub use failures::{FailedMessage, Failures, Fate, Unmatched};
+pub use work::{MailboxPlan, Work};
 
 /// What the daemon is made of.
 pub struct Daemon {
@@ -125,6 +129,7 @@ mod tests {
     use crate::controller::{Book, Memory};
     use crate::definition::MigrationName;
     use crate::ledger::MailboxKey;
+    use crate::sync::verify::Scratch;
 
     fn daemon(directory: &std::path::Path) -> Daemon {
         let load = |path: &std::path::Path| {
@@ -140,7 +145,9 @@ mod tests {
         };
         let runner: crate::controller::PassRunner =
             Arc::new(|job| Box::pin(async move { Ok(report(job.kind, chrono::Utc::now(), 0)) }));
+        let scratch = Scratch::new(directory);
         let nobody = |_: &Handle| Handlers {
+            scratch,
             plan: Arc::new(|_, _| Box::pin(std::future::pending())),
             failed: Arc::new(|_, _| Box::pin(std::future::pending())),
             verify: Arc::new(|_, _| Box::pin(std::future::pending())),

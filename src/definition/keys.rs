@@ -9,6 +9,9 @@ const PORTS: Kind = Kind::Count { min: 1, max: 65_535 };
 const CONNECTIONS: Kind = Kind::Count { min: 1, max: 64 };
 const CONCURRENCY: Kind = Kind::Count { min: 1, max: 10_000 };
 
+/// RFC 9051, 2.3.1.1.
+const UIDS: Kind = Kind::Count { min: 1, max: 0xFFFF_FFFF };
+
 const fn key(name: &'static str, kind: Kind, need: Need, doc: &'static str) -> Key {
     Key { name, kind, doc, need }
 }
@@ -25,6 +28,7 @@ pub(crate) const DEFINITION: &[Key] = &[
     key("cutover", Kind::Table(CUTOVER), Optional, "When the destination becomes the live system."),
     key("mailboxes", Kind::Tables(MAILBOX), Optional, "The roster, one table for each mailbox."),
     key("roster", Kind::Table(ROSTER), Optional, "The roster, from a CSV file."),
+    key("accept", Kind::Tables(ACCEPT), Optional, "Messages whose loss is accepted."),
 ];
 
 const ENDPOINT: &[Key] = &[
@@ -108,6 +112,14 @@ const MAILBOX: &[Key] = &[
     key("destination", Kind::Text, Required, "The account at the destination."),
     key("source_password", Kind::Secret(SECRET), Optional, "Its password at the source."),
     key("destination_password", Kind::Secret(SECRET), Optional, "Its password there."),
+];
+
+const ACCEPT: &[Key] = &[
+    key("message_id", Kind::Text, Optional, "The message, by its Message-ID."),
+    key("mailbox", Kind::Text, Optional, "Its source account; needed with `folder` and `uid`."),
+    key("folder", Kind::Text, Optional, "Its source folder, instead of `message_id`."),
+    key("uid", UIDS, Optional, "Its UID there; both as `drover failed` shows them."),
+    key("reason", Kind::Text, Required, "Why it may be lost, for whoever reads the record."),
 ];
 
 const ROSTER: &[Key] = &[key(

@@ -9,7 +9,9 @@ use super::diagnostic::Diagnostic;
 use super::document::{Document, Placed};
 use super::roster::{self, Entry};
 use super::section;
-use super::{Generation, Login, Migration, MigrationName, SecretRef, keys, mailboxes, validate};
+use super::{
+    Generation, Login, Migration, MigrationName, SecretRef, accept, keys, mailboxes, validate,
+};
 
 /// A good definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,6 +79,8 @@ fn read(
     if roster_at.is_none() && inline.as_ref().is_some_and(Vec::is_empty) {
         document.whole().error("the roster is empty", "add [[mailboxes]] tables or [roster] csv");
     }
+    let accepted = top.sections("accept").unwrap_or_default();
+    let accepted = accepted.into_iter().filter_map(accept::read).collect();
     // What nobody has read by now is unknown.
     drop(top);
     let mut entries: Vec<Entry<'_>> =
@@ -88,7 +92,7 @@ fn read(
         rows = cells;
     }
     let name = MigrationName(name.into());
-    let mailboxes = mailboxes::validate(entries, &name, &rules, base);
+    let mailboxes = mailboxes::validate(entries, &name, &rules, base, accepted);
     let migration = Migration {
         name,
         generation: generation(&content, &rows),

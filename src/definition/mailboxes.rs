@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::accept::{self, Accepted};
 use super::document::{At, Placed};
 use super::endpoint::{Auth, Side, secret_from};
 use super::roster::Entry;
@@ -18,7 +19,10 @@ pub(super) fn validate(
     migration: &MigrationName,
     rules: &Rules,
     base: &Path,
+    accepted: Vec<Accepted<'_>>,
 ) -> Vec<Arc<Mailbox>> {
+    let sources: Vec<&str> = entries.iter().map(|entry| entry.source.value.as_str()).collect();
+    let accepted = accept::validate(accepted, &sources);
     report_twins(entries.iter().map(|entry| &entry.source), "source");
     report_twins(entries.iter().map(|entry| &entry.destination), "destination");
     let mut mailboxes = Vec::with_capacity(entries.len());
@@ -46,6 +50,7 @@ pub(super) fn validate(
             carry: rules.carry.clone(),
             select: rules.select.clone(),
             folders: rules.folders.clone(),
+            accept: accept::of(&accepted, &entry.source.value),
         }));
     }
     mailboxes

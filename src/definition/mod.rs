@@ -8,8 +8,9 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FolderPath, Role};
+use crate::model::{FolderPath, ItemId, Role};
 
+mod accept;
 mod conflicts;
 mod diagnostic;
 pub(crate) mod document;
@@ -27,6 +28,7 @@ mod select;
 mod validate;
 pub(crate) mod values;
 
+pub use accept::{Acceptance, Loss};
 pub use conflicts::conflicts;
 pub use diagnostic::{Diagnostic, Severity, render_all};
 pub use load::{Loaded, Rejected, load, load_text};
@@ -87,9 +89,31 @@ pub struct Mailbox {
     pub select: Selection,
     /// Where folders go.
     pub folders: FolderRules,
+    /// Losses that the operator accepts.
+    pub accept: Vec<Acceptance>,
 }
 
 impl Mailbox {
+    /// Why the loss of a message is accepted, if it is.
+    pub fn accepted(
+        &self,
+        folder: &FolderPath,
+        id: ItemId,
+        message_id: Option<&str>,
+    ) -> Option<&str> {
+        let found = self.accept.iter().find(|one| one.loss.covers(folder, id, message_id));
+        found.map(|one| one.reason.as_str())
+    }
+
+    /// The same by the Message-ID alone.
+    pub fn accepted_by_message_id(&self, message_id: Option<&str>) -> Option<&str> {
+        let is_it = |one: &&Acceptance| match &one.loss {
+            Loss::MessageId(wanted) => message_id == Some(wanted.as_str()),
+            Loss::Place { .. } => false,
+        };
+        self.accept.iter().find(is_it).map(|one| one.reason.as_str())
+    }
+
     /// Which account goes where: `imap://alice@old.example:993 → imap://alice@new.example:993`.
     /// The same mailbox gives the same text in every definition.
     pub fn identity(&self) -> String {

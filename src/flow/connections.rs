@@ -25,6 +25,12 @@ impl Connections {
         Self { per_server: per_server.max(2), servers: Arc::default() }
     }
 
+    /// Waits for the right to one more connection to a server.
+    pub async fn acquire(&self, server: &str) -> ConnectionPermit {
+        // Semaphores are never closed, so waiting cannot fail.
+        ConnectionPermit { _permit: self.server(server).acquire_owned().await.ok() }
+    }
+
     /// Waits for the right to one more connection to each of two servers (which may be one and
     /// the same). Never holds one right while it waits for the other: many passes that did could
     /// wait for each other for ever.

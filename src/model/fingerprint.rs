@@ -5,8 +5,8 @@
 //! unfolded, white space collapsed, 8-bit bytes replaced by `X` (Cyrus munges them so).
 //! Without any of these headers it is taken over nothing, and everything rests on the content.
 //!
-//! The content digest is SHA-256 over the whole message with line ends unified to LF and
-//! trailing line ends cut, because servers add a final CRLF, or turn bare LF into CRLF.
+//! The content digest is SHA-256 over the whole message, normalised by what servers are known to
+//! change: see [`ContentHasher`].
 
 use ring::digest;
 
@@ -91,18 +91,28 @@ fn normalised(value: &[u8]) -> Vec<u8> {
     out
 }
 
+/// The name of the normalisation that [`ContentHasher`] makes, for whoever keeps its digests: one
+/// that differs in anything gets another name.
+pub const NORMALISATION: &str = "content-1";
+
 /// Takes the content digest of a message that comes in pieces.
+///
+/// What servers are known to change when they store a message makes no difference to it:
+///
+/// - bare LF becomes CRLF, bare CR is dropped (Dovecot, Courier): every CR is left out;
+/// - a final CRLF is added, or demanded (Courier, Yahoo): trailing line ends are cut;
+/// - NUL becomes 0x80 (Dovecot): it is taken for that.
+///
+/// The same on every platform, so that digests taken years apart or of two servers compare.
 pub struct ContentHasher {
     context: digest::Context,
     /// Line ends seen and not yet hashed: trailing ones never are.
     held: u64,
-    /// A CR was seen whose LF may follow.
-    cr: bool,
 }
 
 impl Default for ContentHasher {
     fn default() -> Self {
-        Self { context: digest::Context::new(&digest::SHA256), held: 0, cr: false }
+        Self { context: digest::Context::new(&digest::SHA256), held: 0 }
     }
 }
 
@@ -111,26 +121,23 @@ impl ContentHasher {
     pub fn update(&mut self, piece: &[u8]) {
         let mut rest = piece;
         while let Some(&first) = rest.first() {
-            if first == b'\n' {
-                self.held += 1;
-                self.cr = false;
-                rest = &rest[1..];
-                continue;
+            match first {
+                b'\n' => self.held += 1,
+                b'\r' => {}
+                0 => {
+                    self.settle();
+                    self.context.update(&[0x80]);
+                }
+                _ => {
+                    self.settle();
+                    let special = |b: &u8| matches!(b, b'\r' | b'\n' | 0);
+                    let end = rest.iter().position(special).unwrap_or(rest.len());
+                    self.context.update(&rest[..end]);
+                    rest = &rest[end..];
+                    continue;
+                }
             }
-            if self.cr {
-                self.settle();
-                self.context.update(b"\r");
-                self.cr = false;
-            }
-            if first == b'\r' {
-                self.cr = true;
-                rest = &rest[1..];
-                continue;
-            }
-            self.settle();
-            let end = rest.iter().position(|b| matches!(b, b'\r' | b'\n')).unwrap_or(rest.len());
-            self.context.update(&rest[..end]);
-            rest = &rest[end..];
+            rest = &rest[1..];
         }
     }
 
@@ -145,6 +152,53 @@ impl ContentHasher {
     fn settle(&mut self) {
         for _ in 0..std::mem::take(&mut self.held) {
             self.context.update(b"\n");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(bytes: &[u8]) -> [u8; 32] {
+        let mut hasher = ContentHasher::default();
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
+    #[test]
+    fn what_servers_change_in_storing_makes_no_difference() {
+        let stored = digest(b"a: b\r\n\r\ntwo\r\nlines\x80\r\n");
+        for sent in [
+            &b"a: b\n\ntwo\nlines\x80"[..],
+            b"a: b\r\n\r\ntwo\r\nlines\0\r\n",
+            b"a: b\r\n\r\ntwo\r\r\nli\rnes\x80\r\n\r\n\r\n",
+        ] {
+            assert_eq!(digest(sent), stored, "{sent:?}");
+        }
+    }
+
+    #[test]
+    fn anything_else_does() {
+        let stored = digest(b"a: b\r\n\r\ntwo\r\nlines");
+        for other in [
+            &b"a: b\r\n\r\ntwo\r\n\r\nlines"[..],
+            b"a: b\r\n\r\ntwo \r\nlines",
+            b"a: b\r\n\r\ntwolines",
+            b"\r\na: b\r\n\r\ntwo\r\nlines",
+        ] {
+            assert_ne!(digest(other), stored, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn it_does_not_matter_how_a_message_is_cut_into_pieces() {
+        let whole = b"a\r\n\0b\r\r\nc\n\r\n";
+        for at in 0..=whole.len() {
+            let mut hasher = ContentHasher::default();
+            hasher.update(&whole[..at]);
+            hasher.update(&whole[at..]);
+            assert_eq!(hasher.finish(), digest(whole), "{at}");
         }
     }
 }

@@ -69,6 +69,9 @@ pub struct Accounts {
     pub failed: u64,
     /// Left for the next pass: the pass was stopped, or the message left its place meanwhile.
     pub deferred: u64,
+    /// Of those skipped and failed: losses that the definition accepts.
+    #[serde(default)]
+    pub accepted: u64,
 }
 
 impl Accounts {
@@ -88,9 +91,14 @@ impl Accounts {
         self.seen == self.accounted()
     }
 
-    /// Is every selected message at the destination?
+    /// Messages that were not brought over and whose loss nobody has accepted.
+    pub const fn lost(&self) -> u64 {
+        (self.skipped + self.failed).saturating_sub(self.accepted)
+    }
+
+    /// Is every selected message at the destination, or its loss accepted?
     pub const fn is_whole(&self) -> bool {
-        self.close() && self.skipped == 0 && self.failed == 0 && self.deferred == 0
+        self.close() && self.lost() == 0 && self.deferred == 0
     }
 }
 
@@ -104,6 +112,7 @@ impl AddAssign for Accounts {
         self.skipped += other.skipped;
         self.failed += other.failed;
         self.deferred += other.deferred;
+        self.accepted += other.accepted;
     }
 }
 

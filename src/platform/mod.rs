@@ -13,7 +13,7 @@ use chrono::{DateTime, FixedOffset};
 use tokio::sync::mpsc;
 
 use crate::definition;
-use crate::flow::{Memory, Room};
+use crate::flow::{Memory, Patience, Room};
 use crate::model::{
     Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
     Keyword, Role,
@@ -21,8 +21,10 @@ use crate::model::{
 
 mod error;
 pub mod imap;
+mod remedy;
 
 pub use error::{Error, Retry, Scope};
+pub use remedy::Remedy;
 
 /// The result of a conversation with a platform.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -101,6 +103,17 @@ pub struct Sighting {
     pub message_id: Option<String>,
 }
 
+/// A part of a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page {
+    /// The epoch of its ids.
+    pub epoch: Epoch,
+    /// Messages, ids ascending; there may be none although there are more further on.
+    pub items: Vec<Item>,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<ItemId>,
+}
+
 /// A digest over a message's normalised content: line ends unified, trailing line ends cut.
 pub type ContentDigest = [u8; 32];
 
@@ -121,9 +134,22 @@ pub trait Account: Send {
         ids: &IdSet,
     ) -> Result<HashMap<ItemId, ContentDigest>>;
 
-    /// Every message of the folder, by id ascending (a full listing with `meta`), its epoch,
-    /// for independent comparison.
-    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)>;
+    /// Some messages of the folder from the id `from` on, by id ascending, with `meta`: as many
+    /// as the platform likes to give at once, so that a folder of any size can be walked in the
+    /// memory of one page. A message that the server counts but does not describe is in it too.
+    /// From 0 on is a new look at the folder; the pages after it belong to that look.
+    async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page>;
+
+    /// All pages at once, for folders that are known to be small.
+    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
+        let mut page = self.list_page(folder, ItemId(0)).await?;
+        let mut items = std::mem::take(&mut page.items);
+        while let Some(next) = page.next {
+            page = self.list_page(folder, next).await?;
+            items.append(&mut page.items);
+        }
+        Ok((page.epoch, items))
+    }
 
     /// Keeps an idle connection alive; tells a dead one.
     async fn ping(&mut self) -> Result<()>;
@@ -159,6 +185,9 @@ pub trait Source: Account {
         memory: &Memory,
         out: &mpsc::Sender<Message>,
     ) -> Result<()>;
+
+    /// Messages that the last fetch asked for and the server refused to give, with its words.
+    fn refused(&mut self) -> HashMap<ItemId, Refusal>;
 }
 
 /// A destination folder opened for writing.
@@ -195,13 +224,16 @@ pub struct Append {
 }
 
 /// What became of a batch that was handed to [`Destination::append`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Appended {
     /// Each message's own fate, in the batch's order.
     Each(Vec<Result<Landed, Refusal>>),
     /// The server refused the batch as a whole. Part of it may have landed all the same
     /// (RFC 3502 forbids that; servers do it): only the destination tells.
     Refused(Refusal),
+    /// The connection ended before all were answered. The fates of the first ones; what became
+    /// of the others only the destination tells.
+    Cut(Vec<Result<Landed, Refusal>>, Error),
 }
 
 /// Where an accepted message landed.
@@ -223,6 +255,12 @@ pub struct Refusal {
     /// True if trying the same again may help (`INUSE`, `UNAVAILABLE`, `SERVERBUG` …), false if
     /// the server will not take this message (`TOOBIG`, malformed …).
     pub transient: bool,
+    /// True if nothing but another message would help: it is too large.
+    pub hopeless: bool,
+    /// A change that may help.
+    pub remedy: Option<Remedy>,
+    /// What it concerns.
+    pub scope: Scope,
 }
 
 /// One change of flags at the destination: only what differs is sent, never a whole set.
@@ -275,6 +313,12 @@ pub trait Destination: Account {
     /// The connection broke: whether the batches in flight landed only the destination tells.
     async fn appended(&mut self) -> Result<Appended>;
 
+    /// A new connection in place of one that is broken, or that has refused so much that the
+    /// server may close it any moment. `true` if there is one; then the folder last opened is
+    /// open on it. Only while no batch waits for an answer, unless `broken`: then those are given
+    /// up, and what became of them only the destination tells.
+    async fn renew(&mut self, broken: bool) -> Result<bool>;
+
     /// Changes flags of messages of the opened folder. Messages that are gone are no error.
     async fn store_flags(
         &mut self,
@@ -314,6 +358,8 @@ pub struct Options {
     pub version: String,
     /// What servers offer and drover shall not use, as they spell it: `QRESYNC`, `MULTIAPPEND` …
     pub veto: Vec<String>,
+    /// What servers asked for on earlier connections.
+    pub patience: Patience,
 }
 
 impl Default for Options {
@@ -329,6 +375,7 @@ impl Default for Options {
             name: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
             veto: Vec::new(),
+            patience: Patience::default(),
         }
     }
 }

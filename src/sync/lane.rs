@@ -21,11 +21,22 @@ impl Lane {
         Self::connect(context, mailbox, permits).await
     }
 
+    /// Did a server ask for fewer connections?
+    pub(crate) fn is_one_enough(context: &Context, mailbox: &Mailbox) -> bool {
+        let patience = &context.options.patience;
+        [&mailbox.source, &mailbox.destination]
+            .into_iter()
+            .any(|a| patience.is_strained(&server(a)))
+    }
+
     /// Opens one more lane if both servers may be connected to at once.
     pub(crate) async fn open_another(
         context: &Context,
         mailbox: &Mailbox,
     ) -> Option<Result<Self, Error>> {
+        if Self::is_one_enough(context, mailbox) {
+            return None;
+        }
         let source = context.connections.try_acquire(&server(&mailbox.source))?;
         let destination = context.connections.try_acquire(&server(&mailbox.destination))?;
         Some(Self::connect(context, mailbox, (source, destination)).await)
@@ -49,6 +60,26 @@ impl Lane {
     /// Takes leave of both servers.
     pub(crate) async fn close(mut self) {
         tokio::join!(self.source.logout(), self.destination.logout());
+    }
+}
+
+/// One signed-in connection to the destination alone, with the right to hold it.
+pub(crate) struct Landing {
+    pub(crate) destination: Box<dyn Destination>,
+    _permit: ConnectionPermit,
+}
+
+impl Landing {
+    /// Connects; waits until the server may be connected to.
+    pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
+        let permit = context.connections.acquire(&server(&mailbox.destination)).await;
+        let opened = platform::destination(&mailbox.destination, &context.options).await;
+        Ok(Self { destination: opened.map_err(at_destination)?, _permit: permit })
+    }
+
+    /// Takes leave.
+    pub(crate) async fn close(mut self) {
+        self.destination.logout().await;
     }
 }
 

@@ -111,6 +111,14 @@ impl Progress {
         self.counters.stage.store(stage as u64, Ordering::Relaxed);
     }
 
+    /// Counts from the start again: the pass looks at everything anew.
+    pub fn restart(&self) {
+        let Counters { stage: _, messages, messages_total, bytes, bytes_total } = &*self.counters;
+        for counter in [messages, messages_total, bytes, bytes_total] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Says what the pass has set out to do.
     pub fn expect(&self, messages: u64, bytes: u64) {
         self.counters.messages_total.fetch_add(messages, Ordering::Relaxed);
@@ -190,6 +198,13 @@ pub enum Error {
         /// Messages that are accounted for.
         accounted: u64,
     },
+    /// A comparison cannot put aside what it does not hold in memory, or write what it was asked
+    /// for.
+    #[error("the comparison cannot be written down: {0}")]
+    Scratch(std::io::Error),
+    /// The manifest is not what it was when it was checked.
+    #[error("the manifest cannot be used: {0}")]
+    Manifest(#[from] verify::manifest::Wrong),
     /// Asked to stop. What was in flight is settled or will be.
     #[error("stopped")]
     Stopped,
@@ -220,8 +235,12 @@ impl Error {
         use crate::platform::Retry;
         match self {
             Self::Platform { error, .. } => error.retry(),
-            Self::Ledger(_) | Self::Accounts { .. } | Self::Stopped => Retry::Soon,
-            Self::TooManyDeletes { .. } | Self::SourceEmpty { .. } => Retry::Never,
+            Self::Ledger(_) | Self::Accounts { .. } | Self::Scratch(_) | Self::Stopped => {
+                Retry::Soon
+            }
+            Self::TooManyDeletes { .. } | Self::SourceEmpty { .. } | Self::Manifest(_) => {
+                Retry::Never
+            }
         }
     }
 
@@ -233,6 +252,8 @@ impl Error {
             Self::TooManyDeletes { .. } => "TooManyDeletes",
             Self::SourceEmpty { .. } => "SourceEmpty",
             Self::Accounts { .. } => "AccountsOpen",
+            Self::Scratch(_) => "ScratchFailed",
+            Self::Manifest(_) => "ManifestUnusable",
             Self::Stopped => "Stopped",
         }
     }
@@ -249,6 +270,10 @@ impl Error {
             Self::SourceEmpty { .. } => "check that the source account is the right one and holds \
                  its mail; drover removes nothing"
                 .into(),
+            Self::Scratch(_) => "check the room and the permissions of the directory that is \
+                 written to; large folders take about 150 bytes a message in `state`"
+                .into(),
+            Self::Manifest(_) => "take the manifest from its backup".into(),
             Self::Stopped => String::new(),
         }
     }

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::ledger::{Change, FolderNo, FollowedFolder, Place, PlaceNo, Record};
+use crate::ledger::{Change, FolderNo, FollowedFolder, Place, PlaceNo, Record, Verdict};
 use crate::model::{Accounts, Folder, FolderName, IdSet, ItemId, PassKind};
 use crate::platform::{Changes, FolderStatus, Gone, Source};
 
@@ -169,11 +169,21 @@ fn takes(basis: &Basis<'_>, status: &FolderStatus) -> bool {
 
 /// Holds a folder's survey against its records.
 async fn compare(basis: &Basis<'_>, source: &mut dyn Source, work: &mut Work) -> Result<(), Error> {
-    let failures = if work.counts.failed + work.counts.skipped > 0 {
+    let mut failures = if work.counts.failed + work.counts.skipped > 0 {
         basis.ledger.failures(work.no).await?
     } else {
         Vec::new()
     };
+    // What was brought over has a record and is no failure.
+    failures.retain(|failure| failure.verdict != Verdict::Repaired);
+    for failure in failures.iter_mut().filter(|failure| failure.attempts > 0) {
+        // An accepted loss is not tried again, unless somebody asks for that: then its count of
+        // attempts begins anew.
+        let id = failure.message_id.as_deref();
+        if basis.mailbox.accepted(&work.folder.path, failure.id, id).is_some() {
+            failure.verdict = Verdict::Skipped;
+        }
+    }
     if work.changes.is_none() {
         // Nothing happened there; only what failed before is tried again.
         let filtered = work.before.as_ref().map(|f| f.filtered.clone()).unwrap_or_default();

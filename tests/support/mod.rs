@@ -12,16 +12,16 @@ pub mod dovecot;
 pub mod drover;
 pub mod imap;
 pub mod mail;
+pub mod proxy;
 pub mod tls;
 mod utf7;
-pub mod wiretap;
 pub mod world;
 
 pub use self::drover::{Drover, definition};
 pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;
-pub use wiretap::Wiretap;
+pub use proxy::Proxy;
 pub use world::{World, note, subjects};
 
 /// Standard base64.

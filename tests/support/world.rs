@@ -12,14 +12,15 @@ use drover::flow::{Connections, Memory, Rates};
 use drover::ledger::{Ledger, MailboxKey};
 use drover::model::PassKind;
 use drover::platform;
+use drover::sync::verify::{self, Comparison, Scratch};
 use drover::sync::{self, Context, Error, Progress, Report};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::mail::{self, Mail};
-use super::{Dovecot, Imap, Options, Wiretap, assert_same, snapshot};
+use super::{Dovecot, Imap, Options, Proxy, assert_same, snapshot};
 
-/// Everything two accounts named `anna` and one pass over them need.
+/// Everything two accounts (named `anna`) and one pass over them need.
 pub struct World {
     /// Where mail comes from.
     pub source: Dovecot,
@@ -39,11 +40,17 @@ impl World {
 
     /// Between these two.
     pub async fn between(source: Dovecot, destination: Dovecot) -> Self {
-        let state = TempDir::new().expect("make a temporary directory");
+        Self::of("anna", source, destination).await
+    }
+
+    /// Between the accounts of this user at these two. With [`Dovecot::handle`] and a user each,
+    /// many worlds stand on one pair of servers.
+    pub async fn of(user: &str, source: Dovecot, destination: Dovecot) -> Self {
+        let state = super::dovecot::directory(false);
         let password = state.path().join("password");
         std::fs::write(&password, "pw\n").expect("write a secret");
         let account = |server: &Dovecot| Account {
-            user: "anna".into(),
+            user: user.into(),
             endpoint: Arc::new(Endpoint {
                 platform: "imap".into(),
                 host: server.host().into(),
@@ -67,6 +74,7 @@ impl World {
             },
             select: Selection::default(),
             folders: FolderRules::default(),
+            accept: vec![],
         };
         let mut world = Self { source, destination, mailbox, context: None, state };
         world.open_ledger().await;
@@ -118,7 +126,9 @@ impl World {
     /// Keeps a copy of the ledger's files, as a backup would; the ledger is closed.
     pub fn copy_ledger(&self) {
         assert!(self.context.is_none(), "the ledger is open");
-        copy_directory(&self.state.path().join("ledger"), &self.state.path().join("copy"));
+        let copy = self.state.path().join("copy");
+        let _ = std::fs::remove_dir_all(&copy);
+        copy_directory(&self.state.path().join("ledger"), &copy);
     }
 
     /// Closes the ledger and opens the copy that was kept in its place.
@@ -130,19 +140,34 @@ impl World {
         self.open_ledger().await;
     }
 
-    /// Puts a wiretap between drover and the source. For the first pass on: a server is known by
+    /// Puts a proxy between drover and the source. For the first pass on: a server is known by
     /// its address.
-    pub fn tap_source(&mut self) -> Wiretap {
+    pub fn tap_source(&mut self) -> Proxy {
         tap(&mut self.mailbox.source)
     }
 
     /// The same before the destination.
-    pub fn tap_destination(&mut self) -> Wiretap {
+    pub fn tap_destination(&mut self) -> Proxy {
         tap(&mut self.mailbox.destination)
     }
 
+    /// Puts these proxies before the servers they were made for, and allows this many
+    /// connections to each.
+    pub fn connect_through(&mut self, source: &Proxy, destination: &Proxy, connections: usize) {
+        let accounts = [&mut self.mailbox.source, &mut self.mailbox.destination];
+        for (account, proxy) in accounts.into_iter().zip([source, destination]) {
+            let endpoint = Arc::make_mut(&mut account.endpoint);
+            (endpoint.port, endpoint.connections) = (proxy.port(), connections);
+        }
+    }
+
+    /// Changes what passes share, until the ledger is opened again.
+    pub fn context_mut(&mut self) -> &mut Context {
+        self.context.as_mut().expect("the ledger is open")
+    }
+
     /// A destination that never says which ids messages got there (no UIDPLUS).
-    pub fn tap_destination_without_ids(&mut self) -> Wiretap {
+    pub fn tap_destination_without_ids(&mut self) -> Proxy {
         let tap = self.tap_destination();
         tap.hide_ids();
         tap
@@ -150,12 +175,12 @@ impl World {
 
     /// A client at the source.
     pub fn at_source(&self) -> Imap {
-        self.source.connect("anna")
+        self.source.connect(&self.mailbox.source.user)
     }
 
     /// A client at the destination.
     pub fn at_destination(&self) -> Imap {
-        self.destination.connect("anna")
+        self.destination.connect(&self.mailbox.destination.user)
     }
 
     /// Runs a pass that must succeed.
@@ -181,11 +206,21 @@ impl World {
     }
 
     /// Compares with `drover verify`'s own means.
-    pub async fn verify(&self) -> sync::verify::Comparison {
+    pub async fn verify(&self) -> Comparison {
+        self.verify_with(&self.compare_all()).await
+    }
+
+    /// The same in another way.
+    pub async fn verify_with(&self, options: &verify::Options) -> Comparison {
         let mailbox = Arc::new(self.mailbox.clone());
-        sync::verify::verify(self.context(), &mailbox, &Progress::default())
+        verify::verify(self.context(), &mailbox, options, None, &Progress::default())
             .await
             .unwrap_or_else(|error| panic!("verify failed: {error}"))
+    }
+
+    /// How to compare everything.
+    pub fn compare_all(&self) -> verify::Options {
+        verify::Options::new(Scratch::new(self.state.path()))
     }
 
     /// The ledger's key of the mailbox.
@@ -208,12 +243,10 @@ impl World {
     }
 }
 
-fn tap(account: &mut Account) -> Wiretap {
-    let wiretap = Wiretap::before(account.endpoint.port);
-    let mut endpoint = (*account.endpoint).clone();
-    endpoint.port = wiretap.port();
-    account.endpoint = Arc::new(endpoint);
-    wiretap
+fn tap(account: &mut Account) -> Proxy {
+    let proxy = Proxy::before(account.endpoint.port);
+    Arc::make_mut(&mut account.endpoint).port = proxy.port();
+    proxy
 }
 
 fn copy_directory(from: &Path, to: &Path) {

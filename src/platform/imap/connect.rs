@@ -10,10 +10,11 @@ use tokio::time::timeout;
 use super::command::{Command, quoted};
 use super::guard::{Guard, Heard};
 use super::names::{base64, decode};
+use super::peer::Peer;
 use super::reply::{Reply, code_words};
 use super::saying::{Saying, Status};
-use super::sayings::{Class, During, classify};
-use super::session::{Capabilities, Session, refusal, words};
+use super::sayings::During;
+use super::session::{Capabilities, Session};
 use super::tls;
 use super::wire::{Stream, Wire};
 use crate::auth;
@@ -23,19 +24,47 @@ use crate::platform::{Error, Options, Result};
 /// Each folder is compared with each of them.
 const MAX_NAMESPACES: usize = 1000;
 
-/// Connects and signs in.
+/// Connects and signs in, unless the server asked to be left alone.
+///
+/// A secret that has run out is read anew, and what it is now is tried once: tokens are renewed
+/// behind our back. The same one is not offered twice.
 pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Session> {
+    let peer = Peer::new(account, options);
+    if let Some(parked) = peer.is_parked() {
+        return Err(parked);
+    }
     let secret = match &account.login {
         Login::Password(secret) | Login::MasterUser { password: secret, .. } => secret,
     };
     // Before the connection: servers do not wait for a password manager.
     let password = auth::resolve(secret).await?;
+    // Boxed: it is large, and held twice.
+    let mut outcome = Box::pin(sign_in_with(account, options, &peer, &password)).await;
+    if let Err(Error::Expired { .. }) = &outcome {
+        let fresh = auth::resolve(secret).await?;
+        if fresh.expose_secret() != password.expose_secret() {
+            outcome = Box::pin(sign_in_with(account, options, &peer, &fresh)).await;
+        }
+    }
+    match outcome {
+        Err(Error::Expired { host, user, text }) => Err(Error::Credentials { host, user, text }),
+        outcome => outcome,
+    }
+}
+
+async fn sign_in_with(
+    account: &Account,
+    options: &Options,
+    peer: &Peer,
+    password: &SecretString,
+) -> Result<Session> {
     let stream = reach(account, options).await?;
     let mut door = Door {
         guard: Guard::new(Wire::new(stream, &account.endpoint.host, options)),
         account,
         options,
         secrets: Vec::new(),
+        peer,
         capabilities: None,
     };
     let greeting = door.greet().await?;
@@ -50,7 +79,7 @@ pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Sess
         door.authenticate(password.expose_secret()).await?;
     }
     let capabilities = door.capabilities().await?;
-    let mut session = Session::new(door.guard.into_wire(), account.user.clone(), capabilities);
+    let mut session = Session::new(door.guard.into_wire(), peer.clone(), capabilities);
     introduce(&mut session, options).await?;
     find_naming(&mut session).await?;
     Ok(session)
@@ -81,6 +110,7 @@ struct Door<'a> {
     options: &'a Options,
     /// The forms in which secrets were sent: a server may repeat them in its refusal.
     secrets: Vec<SecretString>,
+    peer: &'a Peer,
     /// What the server offers in its present state, once it said so.
     capabilities: Option<Capabilities>,
 }
@@ -99,7 +129,7 @@ impl Door<'_> {
     }
 
     async fn start_tls(mut self) -> Result<Self> {
-        let Self { account, options, .. } = self;
+        let Self { account, options, peer, .. } = self;
         if !self.capabilities().await?.has("STARTTLS") {
             return Err(self.tls_error("the server does not offer STARTTLS"));
         }
@@ -111,7 +141,7 @@ impl Door<'_> {
         let wire = Wire::new(stream, &account.endpoint.host, options);
         // What was offered before TLS counts for nothing.
         let guard = Guard::secured(wire);
-        Ok(Self { guard, account, options, secrets: Vec::new(), capabilities: None })
+        Ok(Self { guard, account, options, peer, secrets: Vec::new(), capabilities: None })
     }
 
     async fn authenticate(&mut self, password: &str) -> Result<()> {
@@ -169,19 +199,7 @@ impl Door<'_> {
         if saying.status == Status::Ok {
             return Ok(saying);
         }
-        let host = self.account.endpoint.host.clone();
-        let user = match &self.account.login {
-            Login::Password(_) => self.account.user.clone(),
-            Login::MasterUser { user, .. } => format!("{user} for {}", self.account.user),
-        };
-        let text = words(&saying);
-        let during = super::command::during(verb);
-        Err(match classify(&saying, during) {
-            Class::Credentials => Error::Credentials { host, user, text },
-            Class::Forbidden => Error::Forbidden { host, user, text },
-            Class::Throttled(delay) => Error::Throttled { delay, text },
-            _ => Error::Refused { command: verb, refusal: refusal(&saying, during) },
-        })
+        Err(self.peer.error(verb, &saying, super::command::during(verb)))
     }
 
     /// Takes what was heard since the last command.
@@ -220,10 +238,7 @@ impl Door<'_> {
 
     /// A BYE.
     fn closed(&self, bye: &Saying) -> Error {
-        match classify(bye, During::SignIn) {
-            Class::Throttled(delay) => Error::Throttled { delay, text: words(bye) },
-            _ => self.guard.wire().broken(format!("the server said {:?}", words(bye))),
-        }
+        self.peer.farewell(bye, During::SignIn)
     }
 
     fn tls_error(&self, cause: &str) -> Error {

@@ -11,8 +11,8 @@ use super::append::expanded;
 use super::command::set_parts;
 use super::names::{decode, encode};
 use super::reply::{ranges, read};
-use super::saying::{saying, status};
-use super::sayings::{Class, During, classify};
+use super::saying::{Status, saying, status};
+use super::sayings::{Class, During, Sayings};
 use super::wire::{Bodies, Wire};
 use crate::flow::Memory;
 use crate::model::{FolderName, FolderPath, IdSet, ItemId};
@@ -145,10 +145,10 @@ pub fn sayings(data: &[u8]) {
     let Some(status) = status(word) else { return };
     let saying = saying(status, rest);
     assert!(!saying.text.contains(char::is_control));
-    for during in [During::SignIn, During::Storing, During::Other] {
-        if let Class::Throttled(delay) = classify(&saying, during) {
-            assert!(delay.as_secs() <= 24 * 3600, "{delay:?}");
-        }
+    for during in [During::SignIn, During::Append, During::Fetch, During::Other] {
+        let verdict = Sayings::default().read(&saying, during);
+        assert!(verdict.delay.as_secs() <= 24 * 3600, "{:?}", verdict.delay);
+        assert!(saying.status == Status::Ok || verdict.class != Class::Nothing);
     }
 }
 

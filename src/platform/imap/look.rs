@@ -8,8 +8,8 @@ use super::reply::{Fetched, Reply};
 use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::model::fingerprint::{ContentHasher, NAMING_HEADERS, of_headers};
-use crate::model::{Epoch, Flags, FolderName, IdSet, Item, ItemId, Meta};
-use crate::platform::{ContentDigest, Error, Result, Sighting};
+use crate::model::{Flags, FolderName, IdSet, Item, ItemId, Meta};
+use crate::platform::{ContentDigest, Error, Page, Result, Sighting};
 
 /// Commands sent ahead of the one whose replies are read.
 const AHEAD: usize = 2;
@@ -19,6 +19,10 @@ const AHEAD: usize = 2;
 pub(super) const MAX_MESSAGES: usize = 8_000_000;
 /// So many messages a listing may leave out and still be taken for one.
 const MAX_HIDDEN: u64 = 100_000;
+/// Messages in a page of a listing.
+const PAGE: u64 = 2000;
+/// Ids that are asked about at once while messages are found among them.
+const MAX_WINDOW: u64 = 1 << 16;
 /// What a listing asks for of messages that are new.
 pub(super) const FULL: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE)";
 /// And of those that are known.
@@ -201,17 +205,65 @@ impl Session {
         Ok(digests)
     }
 
-    /// See [`crate::platform::Account::list`].
-    pub(super) async fn list_all(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
-        let selected = self.examine(folder, None, |_| ()).await?;
+    /// See [`crate::platform::Account::list_page`].
+    ///
+    /// SEARCH tells which ids there are and FETCH describes them: ids may lie far apart, so a
+    /// range of them says nothing about how many messages are in it, and some servers hang when
+    /// asked for ids above the last.
+    pub(super) async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
+        let selected = match from {
+            ItemId(0) => self.examine(folder, None, |_| ()).await?,
+            _ => self.look_into(folder).await?,
+        };
+        let (epoch, end) = (selected.epoch, selected.next);
+        let mut page = Page { epoch, items: Vec::new(), next: None };
+        if selected.messages == 0 || from.0 >= end {
+            return Ok(page);
+        }
+        // So wide that it should hold a page; wider while nothing is found.
+        let per_message = end / selected.messages + 1;
+        let mut width = PAGE.saturating_mul(per_message).min(MAX_WINDOW);
+        let mut first = from.0.max(1);
+        let (mut alive, after) = loop {
+            let last = first.saturating_add(width - 1).min(end - 1);
+            let alive = self.ids_within(first, last).await?;
+            if !alive.is_empty() || last >= end - 1 {
+                break (alive, last + 1);
+            }
+            first = last + 1;
+            width = width.saturating_mul(2);
+        };
+        page.next = (after < end).then_some(ItemId(after));
+        let cut = alive.iter().nth(PAGE as usize);
+        if let Some(cut) = cut {
+            page.next = Some(cut);
+            alive = alive.intersection(&IdSet::range(ItemId(0), ItemId(cut.0 - 1)));
+        }
         let mut items = BTreeMap::new();
-        if selected.messages > 0 {
-            self.list_into("1:*".into(), true, 1..u64::MAX, &mut items).await?;
+        for set in set_parts(&alive) {
+            self.list_into(set, true, first..after, &mut items).await?;
         }
-        if (items.len() as u64) < selected.messages {
-            self.all_alive(1..selected.next, &mut items).await?;
+        for id in alive.iter() {
+            let meta = Some(Meta { date: None, size: 0 });
+            items.entry(id.0).or_insert(Item { id, flags: Flags::NONE, meta });
         }
-        Ok((selected.epoch, items.into_values().collect()))
+        page.items = items.into_values().collect();
+        Ok(page)
+    }
+
+    /// The ids from `first` to `last` that the open folder holds.
+    async fn ids_within(&mut self, first: u64, last: u64) -> Result<IdSet> {
+        let how = if self.capabilities.has("ESEARCH") { "RETURN (ALL) " } else { "" };
+        let command = format!("UID SEARCH {how}UID {first}:{last}");
+        let mut ids = IdSet::new();
+        let hear = |reply| {
+            if let Reply::Found(found) = reply {
+                ids.extend_set(&found);
+            }
+        };
+        self.exec(Command::raw("SEARCH", command), hear).await?;
+        // `n:m` names the last message even if its id is below both (RFC 9051, 9 seq-range).
+        Ok(ids.intersection(&IdSet::range(ItemId(first), ItemId(last))))
     }
 }
 

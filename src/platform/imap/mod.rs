@@ -2,9 +2,10 @@
 //!
 //! In reading order:
 //!
-//! 1. `wire` cuts bytes into responses by the rules of `frame`, as long as its `patience` lasts; `parse` reads them into values,
+//! 1. `wire` cuts bytes into responses by the rules of `frame`, as long as its `patience` lasts;
+//!    `parse` reads them into values,
 //!    `saying` and `reply` into meaning. None of them fails on what it does not know.
-//! 2. `sayings` is the table of refusals and what they mean; `command` and `names` write what is sent.
+//! 2. `sayings` is the table of refusals and what they mean, `peer` what comes of them; `command` and `names` write what is sent.
 //! 3. `tls`, `guard`, `connect` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
@@ -18,9 +19,11 @@ use std::time::Duration;
 use self::append::Writer;
 use self::session::Session;
 use self::source::Reader;
-use super::{Account, ContentDigest, Destination, FolderStatus, Options, Result, Sighting, Source};
+use super::{
+    Account, ContentDigest, Destination, FolderStatus, Options, Page, Result, Sighting, Source,
+};
 use crate::definition;
-use crate::model::{Epoch, FolderName, IdSet, Item, ItemId};
+use crate::model::{FolderName, IdSet, ItemId};
 
 mod append;
 mod command;
@@ -37,6 +40,7 @@ mod mark;
 mod names;
 mod parse;
 mod patience;
+mod peer;
 mod reply;
 mod saying;
 mod sayings;
@@ -59,7 +63,7 @@ pub async fn connect_source(
     let mut session = connect::sign_in(account, options).await?;
     // Only taken while no folder is open yet (RFC 5161, 3.1).
     session.enable_qresync().await?;
-    Ok(Box::new(Imap { session, mode: Reader }))
+    Ok(Box::new(Imap { session, mode: Reader::default() }))
 }
 
 /// Signs in to an account that is written to.
@@ -71,7 +75,7 @@ pub async fn connect_destination(
     options: &Options,
 ) -> Result<Box<dyn Destination>> {
     let session = connect::sign_in(account, options).await?;
-    Ok(Box::new(Imap { session, mode: Writer::default() }))
+    Ok(Box::new(Imap { session, mode: Writer::new(account, options) }))
 }
 
 /// A signed-in connection. `Source` is implemented for one mode and `Destination` for the
@@ -100,8 +104,8 @@ impl<M: Send> Account for Imap<M> {
         self.session.digest(folder, ids).await
     }
 
-    async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
-        self.session.list_all(folder).await
+    async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
+        self.session.list_page(folder, from).await
     }
 
     async fn ping(&mut self) -> Result<()> {
