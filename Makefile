@@ -5,7 +5,7 @@ DESTDIR ?=
 CARGO   ?= cargo
 BINARY   = $(or $(CARGO_TARGET_DIR),target)/release/drover
 
-.PHONY: help build test check demo install clean
+.PHONY: help build test check deny fuzz demo install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,12 @@ test: ## all tests, against real IMAP servers on loopback (installs Dovecot if i
 check: ## format and lints, as CI has them
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
+
+deny: ## licences, sources and known vulnerabilities of the dependencies
+	scripts/deny.sh
+
+fuzz: ## every parser of bytes from outside, TIME seconds each (default 30), or only TARGET
+	scripts/fuzz.sh "$(or $(TIME),30)" $(TARGET)
 
 demo: ## two mail servers, one migration, half a minute
 	scripts/demo.sh

@@ -26,6 +26,9 @@ pub mod controller;
 pub mod daemon;
 pub mod definition;
 pub mod flow;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod ledger;
 pub mod model;
 pub mod platform;

@@ -6,15 +6,17 @@ use std::sync::LazyLock;
 
 use indicatif::MultiProgress;
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::filter::filter_fn;
-use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::config::{Log, LogFormat};
+use crate::model::text::{tame, tame_json};
 
 /// These print what goes over the wire, passwords included (law 9): only their warnings are
 /// passed on, whatever is asked for.
@@ -28,13 +30,16 @@ pub static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// Starts logging. `RUST_LOG` is stronger than the level of `log`. A second call does nothing.
 pub fn init(log: &Log) {
+    let json = log.format == LogFormat::Json;
     let layer = tracing_subscriber::fmt::layer()
-        .with_writer(Above)
+        .with_writer(move || Above { json })
         .with_ansi(colors(std::io::stderr().is_terminal()));
     let layer = match log.format {
-        LogFormat::Pretty => layer.compact().with_target(false).boxed(),
+        LogFormat::Pretty => layer.compact().with_target(false).fmt_fields(Tame).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
-        LogFormat::Journald => layer.with_ansi(false).event_format(Journald).boxed(),
+        LogFormat::Journald => {
+            layer.with_ansi(false).event_format(Journald).fmt_fields(Tame).boxed()
+        }
     };
     let filter = filter(std::env::var("RUST_LOG").ok(), &log.level);
     let _ = tracing_subscriber::registry()
@@ -61,25 +66,33 @@ fn is_allowed(target: &str, level: Level) -> bool {
 }
 
 /// Standard error, above the progress bars if there are any.
-struct Above;
-
-impl<'a> MakeWriter<'a> for Above {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        Self
-    }
+struct Above {
+    json: bool,
 }
 
 impl Write for Above {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         // A whole line each time: that is how the formatter writes.
-        BARS.suspend(|| std::io::stderr().write_all(line))?;
+        let tamed = self.json.then(|| tame_json(&String::from_utf8_lossy(line)));
+        let shown = tamed.as_ref().map_or(line, |text| text.as_bytes());
+        BARS.suspend(|| std::io::stderr().write_all(shown))?;
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
         std::io::stderr().flush()
+    }
+}
+
+/// Fields on one line and harmless to look at: they hold servers' words and folders' names. JSON
+/// has its own escapes.
+struct Tame;
+
+impl<'w> FormatFields<'w> for Tame {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut text = String::new();
+        DefaultFields::new().format_fields(Writer::new(&mut text), fields)?;
+        writer.write_str(&tame(&text.replace('\n', " ")))
     }
 }
 
@@ -99,10 +112,9 @@ where
         event: &Event<'_>,
     ) -> fmt::Result {
         write!(writer, "<{}>", priority(*event.metadata().level()))?;
-        let mut line = String::new();
-        context.field_format().format_fields(Writer::new(&mut line), event)?;
-        // Each line needs its own prefix, so an event is one line.
-        writeln!(writer, "{}", line.replace('\n', " "))
+        // Each line needs its own prefix; fields are on one line.
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
     }
 }
 

@@ -171,7 +171,7 @@ fn arrows_run_only_downward() {
 
 #[test]
 fn every_module_has_its_layer() {
-    let faces = ["lib", "main", "cli", "telemetry"];
+    let faces = ["lib", "main", "cli", "telemetry", "fuzzing"];
     let mut wrong = Vec::new();
     for source in sources() {
         let own = layer(&source.path);

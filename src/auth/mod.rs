@@ -3,7 +3,6 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use ring::digest;
@@ -12,6 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::io::AsyncReadExt;
 
 use crate::definition::SecretRef;
+
+mod command;
 
 /// A secret command that has not answered by then hangs.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -142,7 +143,7 @@ async fn resolve_with(
         }
         SecretRef::Command(words) => {
             let program = words.first().cloned().unwrap_or_default();
-            let bytes = run(words, COMMAND_TIME)
+            let bytes = command::output(words, COMMAND_TIME)
                 .await
                 .map_err(|cause| SecretError::Command { program: program.clone(), cause })?;
             one_line(bytes, || format!("the command `{program}`"))
@@ -159,25 +160,6 @@ async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
         return Err(std::io::Error::other("it is too long for a secret"));
     }
     Ok(bytes)
-}
-
-/// What a command prints. Its standard error goes nowhere: it could hold the secret.
-async fn run(words: &[String], limit: Duration) -> Result<Vec<u8>, String> {
-    let (program, arguments) = words.split_first().ok_or("it has no words")?;
-    let command = tokio::process::Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .output();
-    let output = tokio::time::timeout(limit, command)
-        .await
-        .map_err(|_| format!("no answer within {} seconds", limit.as_secs_f32()))?
-        .map_err(|error| error.to_string())?;
-    match output.status.success() {
-        true => Ok(output.stdout),
-        false => Err(output.status.to_string()),
-    }
 }
 
 /// One trailing line end is not part of a secret: editors and `echo` write it.

@@ -94,8 +94,41 @@ async fn a_failing_command_tells_its_status_and_nothing_it_printed() {
 #[tokio::test]
 async fn a_command_that_hangs_is_given_up() {
     let words = ["sleep".to_owned(), "3600".to_owned()];
-    let error = run(&words, Duration::from_millis(100)).await.unwrap_err();
+    let error = command::output(&words, Duration::from_millis(100)).await.unwrap_err();
     assert_eq!(error, "no answer within 0.1 seconds");
+}
+
+#[tokio::test]
+async fn a_command_that_prints_without_end_is_given_up_before_its_time() {
+    let words = ["yes".to_owned()];
+    let began = std::time::Instant::now();
+    let error = command::output(&words, Duration::from_secs(60)).await.unwrap_err();
+    assert_eq!(error, "it prints more than a secret");
+    assert!(began.elapsed() < Duration::from_secs(20));
+}
+
+#[tokio::test]
+async fn a_command_that_is_given_up_takes_its_children_along() {
+    let directory = tempfile::tempdir().unwrap();
+    let alive = directory.path().join("alive");
+    // A child of the child keeps writing, and keeps its end of the output open.
+    let script =
+        format!("(while :; do echo x >>{0}; sleep 0.02; done) & sleep 3600", alive.display());
+    let words = ["sh".to_owned(), "-c".into(), script];
+    command::output(&words, Duration::from_millis(400)).await.unwrap_err();
+    let size = || std::fs::metadata(&alive).unwrap().len();
+    assert!(size() > 0, "the child's child never ran");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let then = size();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(size(), then, "a child of the command is still at work");
+}
+
+#[tokio::test]
+async fn a_command_that_leaves_its_output_to_a_child_is_bounded_too() {
+    let words = ["sh".to_owned(), "-c".into(), "sleep 3600 & echo sesame".into()];
+    let error = command::output(&words, Duration::from_millis(300)).await.unwrap_err();
+    assert_eq!(error, "no answer within 0.3 seconds");
 }
 
 #[test]

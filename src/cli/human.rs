@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, Local, Utc};
 
+pub(super) use crate::model::text::tame;
+
 /// `9300` as `9,300`.
 pub(super) fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -88,16 +90,6 @@ pub(super) fn moment(at: DateTime<Utc>) -> String {
     at.with_timezone(&Local).format("%Y-%m-%d %H:%M %:z").to_string()
 }
 
-/// What comes from elsewhere (folder names, servers' words), without what would move a cursor or
-/// change the colours of a terminal.
-pub(super) fn tame(text: &str) -> String {
-    let is_odd = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    text.chars().map(|c| if is_odd(c) { '\u{fffd}' } else { c }).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,10 +126,5 @@ mod tests {
         assert_eq!(until(now - chrono::TimeDelta::hours(1), now), "now");
         assert_eq!(until(now + chrono::TimeDelta::minutes(4), now), "in 4 min");
         assert_eq!(since(now - chrono::TimeDelta::minutes(4), now), "4 min ago");
-    }
-
-    #[test]
-    fn terminal_escapes_of_strangers_do_nothing() {
-        assert_eq!(tame("a\u{1b}[31mb\r\n\u{202e}"), "a\u{fffd}[31mb\u{fffd}\u{fffd}\u{fffd}");
     }
 }

@@ -13,6 +13,7 @@ use clap_complete::Shell;
 
 use crate::config::{Config, Log};
 use crate::definition::render_all;
+use crate::model::text::tame_lines;
 use crate::telemetry;
 
 mod backend;
@@ -118,6 +119,8 @@ enum Command {
 impl Cli {
     /// Does what was asked.
     pub fn run(self) -> ExitCode {
+        // Whatever drover writes holds addresses, subjects of trouble, or more: it is the owner's.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
         let done = match self.needs_config().then(|| Config::find(self.config.as_deref())) {
             // Before any thread is started: nothing of it depends on more than the file.
             Some(Err(diagnostics)) => {
@@ -206,6 +209,6 @@ fn explain(error: &anyhow::Error) -> exit::Exit {
     if io.is_some_and(|error| error.kind() == ErrorKind::BrokenPipe) {
         return exit::OK;
     }
-    eprintln!("drover: {error:#}");
+    eprintln!("drover: {}", tame_lines(&format!("{error:#}")));
     error.downcast_ref::<Failure>().map_or(exit::ERROR, |failure| failure.exit)
 }

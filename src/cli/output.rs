@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
+use crate::model::text::{tame_json, tame_lines};
+
 /// What people are shown where the terminal does not tell its width.
 const WIDTH: u16 = 100;
 
@@ -18,11 +20,15 @@ pub(super) enum Format {
     Json,
 }
 
-/// Writes text to standard output, with a line end.
+/// Writes text to standard output, with a line end; harmless to look at, whatever it quotes.
 ///
 /// # Errors
 /// It cannot be written; `BrokenPipe` if the reader has gone.
 pub(super) fn print(text: &str) -> std::io::Result<()> {
+    write(&tame_lines(text))
+}
+
+fn write(text: &str) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     out.write_all(text.trim_end_matches('\n').as_bytes())?;
     out.write_all(b"\n")?;
@@ -34,7 +40,15 @@ pub(super) fn print(text: &str) -> std::io::Result<()> {
 /// # Errors
 /// As [`print`].
 pub(super) fn print_json(value: &impl Serialize) -> std::io::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    write(&tame_json(&serde_json::to_string_pretty(value)?))
+}
+
+/// The same on one line.
+///
+/// # Errors
+/// As [`print`].
+pub(super) fn print_json_line(value: &impl Serialize) -> std::io::Result<()> {
+    write(&tame_json(&serde_json::to_string(value)?))
 }
 
 /// True if results are shown to a person.

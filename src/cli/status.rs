@@ -14,6 +14,7 @@ use super::output::{self, Format};
 use super::sync::{doing, in_words};
 use crate::control::Request;
 use crate::controller::status::{MailboxStatus, MigrationStatus, Status};
+use crate::model::text::tame_lines;
 use crate::model::{ConditionType, Phase, Truth};
 
 /// Between two looks of `--watch`.
@@ -67,9 +68,9 @@ pub(super) async fn watch(
         let now = Utc::now();
         view.measure(&status);
         if format == Format::Json {
-            output::print(&serde_json::to_string(&status)?)?;
+            output::print_json_line(&status)?;
         } else if output::is_terminal() {
-            screen.set_message(view.render(&status, now));
+            screen.set_message(tame_lines(&view.render(&status, now)));
         } else {
             for mailbox in &status.mailboxes {
                 // Time goes by; that alone is no news.

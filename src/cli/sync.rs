@@ -60,7 +60,7 @@ pub(super) async fn sync(
             None => {
                 let before = stages.insert(told.mailbox.clone(), told.progress.stage);
                 if before != Some(told.progress.stage) {
-                    eprintln!("{}: {}: {}", told.mailbox, told.kind, doing(&told.progress));
+                    eprintln!("{}: {}: {}", tame(&told.mailbox), told.kind, doing(&told.progress));
                 }
             }
         }
@@ -160,7 +160,7 @@ struct Bars {
 impl Bars {
     fn show(&mut self, told: &Told) {
         let bar = self.by_mailbox.entry(told.mailbox.clone()).or_insert_with(|| {
-            let bar = BARS.add(ProgressBar::new(0).with_prefix(told.mailbox.clone()));
+            let bar = BARS.add(ProgressBar::new(0).with_prefix(tame(&told.mailbox)));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });

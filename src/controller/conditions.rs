@@ -12,7 +12,8 @@ use crate::model::{ConditionType, Phase, Truth};
 /// What is wrong with credentials, as platform errors name it.
 const CREDENTIALS: [&str; 3] = ["CredentialsRefused", "SecretUnreadable", "AccessForbidden"];
 /// What is wrong with the way to a server.
-const NETWORK: [&str; 4] = ["Unreachable", "TlsFailed", "ServerSilent", "ConnectionBroken"];
+const NETWORK: [&str; 5] =
+    ["Unreachable", "TlsFailed", "ServerSilent", "ServerStalled", "ConnectionBroken"];
 
 /// What one condition says now. Since when is the caller's to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,6 +6,8 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::model::text::{tame_colored, tame_lines};
+
 /// Help up to this many characters stands beside the caret; longer help gets its own line.
 const HELP_BESIDE_CARET: usize = 60;
 
@@ -75,9 +77,11 @@ impl Diagnostic {
             Severity::Error => Level::ERROR,
             Severity::Warning => Level::WARNING,
         };
-        let report = level.primary_title(&self.message);
-        let help = self.help.as_deref().unwrap_or_default();
-        let mut below = (!help.is_empty()).then_some(help);
+        // They quote what stands in the file, which may be a stranger's account name.
+        let (message, help) =
+            (tame_lines(&self.message), self.help.as_deref().map(tame_lines).unwrap_or_default());
+        let report = level.primary_title(&message);
+        let mut below = (!help.is_empty()).then_some(help.as_str());
         let group = match (&self.excerpt, self.line) {
             (Some(excerpt), Some(line)) => {
                 let mut caret = AnnotationKind::Primary.span(excerpt.span.clone());
@@ -98,7 +102,8 @@ impl Diagnostic {
             Some(help) => group.element(Level::HELP.message(help)),
             None => group,
         };
-        renderer.term_width(WIDTH).render(&[group])
+        // The renderer has made most of the excerpt harmless itself; colours are its own.
+        tame_colored(&renderer.term_width(WIDTH).render(&[group]))
     }
 }
 

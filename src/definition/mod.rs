@@ -15,6 +15,8 @@ mod conflicts;
 mod diagnostic;
 pub(crate) mod document;
 mod endpoint;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod keys;
 mod load;
 mod mailboxes;

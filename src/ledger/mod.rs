@@ -16,10 +16,13 @@ mod apply;
 mod audit;
 mod database;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod keys;
 mod opening;
 mod page;
 mod pages;
+mod private;
 mod query;
 mod rows;
 mod salvage;

@@ -9,6 +9,7 @@ use chrono::Utc;
 
 use super::Error;
 use super::database::{DATABASE, Database, WITNESS, create_private, sync_directory};
+use super::private::{NOFOLLOW, make_private};
 use super::salvage;
 
 const LOCK: &str = "lock";
@@ -36,6 +37,7 @@ pub enum Opening {
 pub(super) fn open(dir: &Path) -> Result<(File, Database, Opening), Error> {
     create_private(dir)?;
     let lock = lock(&dir.join(LOCK))?;
+    make_private(dir, &[LOCK, WITNESS])?;
     let damage = match std::fs::read_to_string(dir.join(MARK)) {
         Ok(reason) => reason,
         Err(e) if e.kind() == io::ErrorKind::NotFound => match Database::open(dir) {
@@ -79,6 +81,8 @@ fn lock(path: &Path) -> Result<File, Error> {
     let failed = |e: io::Error| Error::io(path.display(), &e);
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    // It is written to: never what somebody else made it point to.
+    options.custom_flags(NOFOLLOW);
     let mut file = options.open(path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => {}

@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::apply::Meta;
+use super::private::NOFOLLOW;
 
 /// With the line end.
 const LINE: usize = 192;
@@ -36,6 +37,7 @@ impl Witness {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.custom_flags(NOFOLLOW);
         Ok(Self { file: options.open(path)? })
     }
 

@@ -86,6 +86,22 @@ impl IdSet {
         set
     }
 
+    /// All ids of all these ranges, in any order and overlapping as they may. Takes `n log n`
+    /// time where inserting one by one could take `n²`.
+    pub fn of_ranges(ranges: impl IntoIterator<Item = RangeInclusive<u64>>) -> Self {
+        let mut sorted: Vec<(u64, u64)> =
+            ranges.into_iter().map(|r| (*r.start(), *r.end())).filter(|(a, b)| a <= b).collect();
+        sorted.sort_unstable();
+        let mut ranges: Vec<(u64, u64)> = Vec::new();
+        for (a, b) in sorted {
+            match ranges.last_mut() {
+                Some(last) if a <= last.1.saturating_add(1) => last.1 = last.1.max(b),
+                _ => ranges.push((a, b)),
+            }
+        }
+        Self { ranges }
+    }
+
     /// True if no id is in it.
     pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
@@ -207,16 +223,7 @@ impl IdSet {
 
 impl FromIterator<ItemId> for IdSet {
     fn from_iter<I: IntoIterator<Item = ItemId>>(ids: I) -> Self {
-        let mut ids: Vec<u64> = ids.into_iter().map(|id| id.0).collect();
-        ids.sort_unstable();
-        let mut ranges: Vec<(u64, u64)> = Vec::new();
-        for id in ids {
-            match ranges.last_mut() {
-                Some(last) if id <= last.1.saturating_add(1) => last.1 = last.1.max(id),
-                _ => ranges.push((id, id)),
-            }
-        }
-        Self { ranges }
+        Self::of_ranges(ids.into_iter().map(|id| id.0..=id.0))
     }
 }
 

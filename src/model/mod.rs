@@ -9,6 +9,7 @@ mod flags;
 mod folder;
 mod item;
 mod phase;
+pub mod text;
 
 pub use condition::{Condition, ConditionType, Truth};
 pub use flags::{Flags, Keyword, SystemFlag};

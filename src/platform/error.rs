@@ -128,6 +128,14 @@ pub enum Error {
         /// How long was waited.
         after: Duration,
     },
+    /// Something came all the time, but not what was asked for, or a few bytes of it a minute.
+    #[error("{host} kept drover waiting for {} s and brought next to nothing", after.as_secs())]
+    Stalled {
+        /// As in the definition.
+        host: String,
+        /// How long was waited.
+        after: Duration,
+    },
     /// The server said what the protocol does not allow, in a place where it matters.
     #[error("{host} answered against the protocol: {detail}")]
     Protocol {
@@ -145,6 +153,7 @@ impl Error {
             Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Silent { .. }
+            | Self::Stalled { .. }
             | Self::Expired { .. }
             | Self::Protocol { .. } => Scope::Connection,
             Self::Tls { .. }
@@ -187,6 +196,7 @@ impl Error {
             Self::Refused { .. } => "CommandRefused",
             Self::Broken { .. } => "ConnectionBroken",
             Self::Silent { .. } => "ServerSilent",
+            Self::Stalled { .. } => "ServerStalled",
             Self::Protocol { .. } => "ProtocolViolated",
         }
     }

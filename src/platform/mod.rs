@@ -347,6 +347,11 @@ pub trait Destination: Account {
 pub struct Options {
     /// Bounds every single read and write, and every step of signing in.
     pub idle: Duration,
+    /// Bounds a command that brings nothing, however much is said meanwhile; see
+    /// `docs/security.md` for what counts.
+    pub stall: Duration,
+    /// Bounds what is said, bytes, while a command brings nothing.
+    pub talk: usize,
     /// How drover introduces itself: its name.
     pub name: String,
     /// And its version.
@@ -361,6 +366,12 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             idle: Duration::from_secs(120),
+            // Dovecot and Exchange keep a client waiting for minutes (`* OK Still here`) while they
+            // build an index; not for half an hour.
+            stall: Duration::from_secs(1800),
+            // Above the longest honest answer that comes in one piece: the ids of a folder of
+            // three million messages.
+            talk: 32 * 1024 * 1024,
             name: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
             veto: Vec::new(),

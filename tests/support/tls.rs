@@ -13,8 +13,14 @@ pub enum Certificate {
     WrongHost,
     /// Signed by the same authority, not valid any more.
     Expired,
+    /// Signed by the same authority, not valid yet.
+    NotYetValid,
     /// Signed by nobody that [`Files::ca`] knows.
     UnknownAuthority,
+    /// Signed by itself, and no authority; old servers have such.
+    SelfSigned,
+    /// The host is its common name only, not one of its names.
+    CommonNameOnly,
 }
 
 /// The PEM files of one server.
@@ -42,17 +48,27 @@ pub fn write(dir: &Path, kind: Certificate) -> Files {
     };
     let names: &[&str] = match kind {
         Certificate::WrongHost => &["mail.elsewhere.example"],
+        Certificate::CommonNameOnly => &[],
         _ => &["localhost", "127.0.0.1", "127.0.0.2"],
     };
     let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("server names");
-    params.distinguished_name.push(rcgen::DnType::CommonName, "drover test server");
+    let common = match kind {
+        Certificate::CommonNameOnly => "127.0.0.1",
+        _ => "drover test server",
+    };
+    params.distinguished_name.push(rcgen::DnType::CommonName, common);
     (params.not_before, params.not_after) = match kind {
         Certificate::Expired => (date_time_ymd(2001, 1, 1), date_time_ymd(2002, 1, 1)),
+        Certificate::NotYetValid => (date_time_ymd(2090, 1, 1), date_time_ymd(2099, 1, 1)),
         _ => (date_time_ymd(2020, 1, 1), date_time_ymd(2099, 1, 1)),
     };
     let key = KeyPair::generate().expect("a key");
-    let certificate = params.signed_by(&key, &issuer).expect("a certificate");
+    let certificate = match kind {
+        Certificate::SelfSigned => params.self_signed(&key),
+        _ => params.signed_by(&key, &issuer),
+    };
+    let certificate = certificate.expect("a certificate");
     for (path, text) in [
         (&files.ca, ca_pem),
         (&files.certificate, certificate.pem()),

@@ -21,6 +21,9 @@ use crate::auth;
 use crate::definition::{Account, Login, Tls};
 use crate::platform::{Error, Options, Result};
 
+/// Each folder is compared with each of them.
+const MAX_NAMESPACES: usize = 1000;
+
 /// Connects and signs in, unless the server asked to be left alone.
 ///
 /// A secret that has run out is read anew, and what it is now is tried once: tokens are renewed
@@ -57,9 +60,10 @@ async fn sign_in_with(
 ) -> Result<Session> {
     let stream = reach(account, options).await?;
     let mut door = Door {
-        guard: Guard::new(Wire::new(stream, &account.endpoint.host, options.idle)),
+        guard: Guard::new(Wire::new(stream, &account.endpoint.host, options)),
         account,
         options,
+        secrets: Vec::new(),
         peer,
         capabilities: None,
     };
@@ -104,6 +108,8 @@ struct Door<'a> {
     guard: Guard,
     account: &'a Account,
     options: &'a Options,
+    /// The forms in which secrets were sent: a server may repeat them in its refusal.
+    secrets: Vec<SecretString>,
     peer: &'a Peer,
     /// What the server offers in its present state, once it said so.
     capabilities: Option<Capabilities>,
@@ -132,9 +138,10 @@ impl Door<'_> {
         let injected = self.tls_error("the server sent something between STARTTLS and TLS");
         let Some(stream) = self.guard.into_wire().into_stream() else { return Err(injected) };
         let stream = tls::wrap(stream, &account.endpoint, options).await?;
-        let wire = Wire::new(stream, &account.endpoint.host, options.idle);
+        let wire = Wire::new(stream, &account.endpoint.host, options);
         // What was offered before TLS counts for nothing.
-        Ok(Self { guard: Guard::secured(wire), account, options, peer, capabilities: None })
+        let guard = Guard::secured(wire);
+        Ok(Self { guard, account, options, peer, secrets: Vec::new(), capabilities: None })
     }
 
     async fn authenticate(&mut self, password: &str) -> Result<()> {
@@ -145,6 +152,7 @@ impl Door<'_> {
             Login::Password(_) => format!("\0{user}\0{password}"),
             Login::MasterUser { user: master, .. } => format!("{user}\0{master}\0{password}"),
         };
+        self.secrets = vec![password.into(), base64(plain.as_bytes()).into()];
         // Kept for the state before signing in only.
         self.capabilities = None;
         let idle = self.options.idle;
@@ -196,21 +204,36 @@ impl Door<'_> {
 
     /// Takes what was heard since the last command.
     fn ended(&mut self, silent: bool) -> Result<Saying> {
-        let Heard { end, last_words, data } = self.guard.heard();
+        let Heard { end, last_words, capabilities, fault, .. } = self.guard.heard();
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
         let in_code = end.as_ref().and_then(|saying| saying.code("CAPABILITY")).map(code_words);
-        let in_data = data.into_iter().filter_map(|reply| match reply {
-            Reply::Capability(offered) => Some(offered),
-            _ => None,
-        });
-        if let Some(offered) = in_code.or(in_data.last()) {
+        if let Some(offered) = in_code.or(capabilities) {
             self.capabilities = Some(Capabilities::new(offered, &self.options.veto));
         }
+        let (end, last_words) =
+            (end.map(|s| self.redacted(s)), last_words.map(|s| self.redacted(s)));
         match (end, last_words) {
             (Some(end), _) => Ok(end),
             (None, Some(bye)) => Err(self.closed(&bye)),
             (None, None) if silent => Err(self.guard.wire().silent()),
             (None, None) => Err(self.guard.wire().broken("the server closed it".into())),
         }
+    }
+
+    /// Without what was sent in confidence: these words are shown to people.
+    fn redacted(&self, mut saying: Saying) -> Saying {
+        for secret in &self.secrets {
+            let secret = secret.expose_secret();
+            let arguments = saying.code.iter_mut().map(|(_, arguments)| arguments);
+            for text in arguments.chain([&mut saying.text]) {
+                if text.contains(secret) {
+                    *text = text.replace(secret, "[secret]");
+                }
+            }
+        }
+        saying
     }
 
     /// A BYE.
@@ -274,6 +297,9 @@ async fn find_naming(session: &mut Session) -> Result<()> {
         session.naming.separator = separator;
     }
     // An empty prefix is no mark of anybody's folders.
+    if spaces.foreign.len() > MAX_NAMESPACES {
+        return Err(session.protocol(format!("more than {MAX_NAMESPACES} namespaces")));
+    }
     session.foreign =
         spaces.foreign.into_iter().map(|(p, _)| p).filter(|p| !p.is_empty()).collect();
     if session.naming.separator.is_none() {

@@ -127,7 +127,7 @@ impl Destination for Imap<Writer> {
         let mut places = HashMap::new();
         for run in ascending_runs(ids) {
             for set in set_parts(&run) {
-                places.extend(self.session.move_set(&set, to).await?);
+                places.extend(self.session.move_set(&set, ids.len(), to).await?);
             }
         }
         Ok(ids.iter().map(|id| places.get(id).copied()).collect())
@@ -218,13 +218,22 @@ impl Session {
     }
 
     /// Moves a set out of the open folder; where each of it landed, as far as the server says.
-    async fn move_set(&mut self, set: &str, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
+    /// Names no more than the `n` messages that are moved.
+    async fn move_set(
+        &mut self,
+        set: &str,
+        n: usize,
+        to: &FolderName,
+    ) -> Result<Vec<(ItemId, ItemId)>> {
         let moves = self.capabilities.has("MOVE");
         let verb = if moves { "UID MOVE" } else { "UID COPY" };
         let mut sayings = Vec::new();
         let hear = |reply| {
             // MOVE tells in an untagged OK (RFC 6851, 4.3), COPY in the tagged one.
-            if let Reply::Status(saying) = reply {
+            if let Reply::Status(saying) = reply
+                && saying.code("COPYUID").is_some()
+                && sayings.len() < n
+            {
                 sayings.push(saying);
             }
         };
@@ -232,7 +241,8 @@ impl Session {
         let end = self.ask(command, hear).await?;
         let mut copied = Vec::new();
         for saying in sayings {
-            copied.extend(self.copied(&saying, to)?);
+            let more = self.copied(&saying, n, to)?;
+            copied.extend(more.into_iter().take(n - copied.len().min(n)));
         }
         let class = self.peer.sayings.read(&end, During::Copy).class;
         if end.status != Status::Ok && class == Class::FolderGone {
@@ -246,18 +256,17 @@ impl Session {
             }
             Ok(end) => end,
         };
-        copied.extend(self.copied(&end, to)?);
+        copied.extend(self.copied(&end, n, to)?);
         if !moves {
             self.expunge(set).await?;
         }
         Ok(copied)
     }
 
-    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size and ascend:
-    /// a set has no order of its own, so what is written out of order pairs nothing.
-    fn copied(&self, saying: &Saying, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
-        /// More than any set that is sent could hold.
-        const MANY: usize = 10_000_000;
+    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size, name no more
+    /// than the `n` messages they can, and ascend: a set has no order of its own, so what is
+    /// written out of order pairs nothing.
+    fn copied(&self, saying: &Saying, n: usize, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
         let mut fields = saying.code("COPYUID").unwrap_or_default().split_whitespace();
         let (Some(validity), Some(from), Some(at)) = (fields.next(), fields.next(), fields.next())
         else {
@@ -266,8 +275,8 @@ impl Session {
         if let (Some(&known), Ok(found)) = (self.epochs.get(to), validity.parse()) {
             self.check_epoch(to, known, Epoch(found))?;
         }
-        let (from, at) = (expanded(from, MANY), expanded(at, MANY));
-        if from.len() != at.len() || !ascend(&from) || !ascend(&at) {
+        let (from, at) = (expanded(from, n), expanded(at, n));
+        if from.len() != at.len() || from.len() > n || !ascend(&from) || !ascend(&at) {
             return Ok(Vec::new());
         }
         Ok(from.into_iter().zip(at).collect())

@@ -1,16 +1,25 @@
 //! The account's folders, in one round trip where the server has LIST-STATUS (RFC 5819).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::command::Command;
 use super::folder::STATUS_ITEMS;
 use super::mark::Mark;
 use super::reply::{Counted, Listed, Reply};
-use super::session::Session;
+use super::session::{Next, Session};
+use super::wire::Bodies;
 use crate::model::{Epoch, Folder, FolderName, FolderPath, ItemId, Role};
 use crate::platform::{Error, FolderStatus, Result};
 use crate::preset;
 
+/// The most folders of one account. Gmail and Microsoft 365 stop at 10,000.
+const MAX_FOLDERS: usize = 100_000;
+/// The longest name, bytes: far above every server's own limit (Dovecot 4096, Gmail 225).
+const MAX_NAME: usize = 64 * 1024;
+/// The deepest a folder may lie. Microsoft 365 stops at 300 levels.
+const MAX_LEVELS: usize = 1000;
+/// No name that tells a role is longer, in any language, bytes.
+const LONGEST_ROLE: usize = 256;
 /// STATUS commands sent ahead; their answers fit any socket's buffer.
 const STATUS_WINDOW: usize = 50;
 
@@ -87,15 +96,48 @@ impl Session {
         command: String,
     ) -> Result<(Vec<Listed>, HashMap<FolderName, Counted>)> {
         let (mut listed, mut counted) = (Vec::new(), HashMap::new());
-        let hear = |reply| match reply {
-            Reply::List(folder) => listed.push(folder),
-            Reply::FolderStatus(numbers) => {
-                counted.insert(key(&numbers.name), numbers);
+        let mut names = HashSet::new();
+        let tag = self.send(Command::raw("LIST", command)).await?;
+        loop {
+            // A server that must count each folder takes its time: every line buys the next.
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(Reply::List(folder)) => {
+                    self.check_name(&folder.name)?;
+                    if names.insert(folder.name.clone()) {
+                        self.earn();
+                    }
+                    listed.push(folder);
+                }
+                Next::Data(Reply::FolderStatus(numbers)) => {
+                    self.check_name(&numbers.name)?;
+                    if counted.insert(key(&numbers.name), numbers).is_none() {
+                        self.earn();
+                    }
+                }
+                Next::Data(_) => {}
+                Next::Done(saying) => {
+                    self.settled("LIST", saying)?;
+                    return Ok((listed, counted));
+                }
             }
-            _ => {}
-        };
-        self.exec(Command::raw("LIST", command), hear).await?;
-        Ok((listed, counted))
+            // A folder may be listed several times, for each of its roles.
+            let too_many = names.len() > MAX_FOLDERS || counted.len() > MAX_FOLDERS;
+            if too_many || listed.len() > 4 * MAX_FOLDERS {
+                return Err(self.protocol(format!("more than {MAX_FOLDERS} folders")));
+            }
+        }
+    }
+
+    fn check_name(&self, name: &[u8]) -> Result<()> {
+        // Whatever separates, it is one of these.
+        let levels = name.iter().filter(|b| b.is_ascii_punctuation()).count();
+        if levels > MAX_LEVELS && self.naming.path(name, None).segments().len() > MAX_LEVELS {
+            return Err(self.protocol(format!("a folder more than {MAX_LEVELS} levels deep")));
+        }
+        if name.len() > MAX_NAME {
+            return Err(self.protocol(format!("a folder's name of {} bytes", name.len())));
+        }
+        Ok(())
     }
 
     /// Asks for the numbers of each folder. One that does not tell stays without.
@@ -238,7 +280,11 @@ fn assign_roles(statuses: &mut [FolderStatus]) {
             status.folder.role.is_none()
                 && status.selectable
                 && top
-                && segments.last().and_then(|leaf| preset::role_of_name(leaf)) == Some(role)
+                && segments
+                    .last()
+                    .filter(|leaf| leaf.len() <= LONGEST_ROLE)
+                    .and_then(|leaf| preset::role_of_name(leaf))
+                    == Some(role)
         };
         let found = (0..statuses.len()).filter(|&at| named(&statuses[at]));
         if let Some(at) = found.min_by_key(|&at| depth(&statuses[at])) {

@@ -43,7 +43,10 @@ fn announcement(line: &[u8]) -> Option<(usize, u64)> {
     if inner[open] != b'{' {
         return None;
     }
-    let size = std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()?;
+    let digits =
+        std::str::from_utf8(&inner[open + 1..]).ok().filter(|digits| !digits.is_empty())?;
+    // What does not fit is an announcement too, of more than anybody takes.
+    let size = digits.parse().unwrap_or(u64::MAX);
     let start = if open > 0 && line[open - 1] == b'~' { open - 1 } else { open };
     Some((start, size))
 }

@@ -16,7 +16,11 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::frame::framed;
 use super::reply::{Reply, read};
 use super::saying::{Saying, Status};
-use super::wire::{Literal, Part, Response, Wire};
+use super::wire::{Literal, MAX_LITERALS, Part, Response, Wire};
+use crate::platform::{Error, Result};
+
+/// No dialogue asks more often: SASL PLAIN has one challenge, and a server may prompt once more.
+const MAX_CHALLENGES: usize = 3;
 
 /// A connection that async-imap may use.
 #[derive(Debug)]
@@ -25,6 +29,8 @@ pub(super) struct Guard {
     /// The response that is being put together, and the size of the literal it waits for.
     parts: Response,
     awaited: Option<usize>,
+    /// Its literals' bytes.
+    plain: usize,
     /// What async-imap is told and has not read yet.
     told: BytesMut,
     greeted: bool,
@@ -38,8 +44,11 @@ pub(super) struct Heard {
     pub(super) end: Option<Saying>,
     /// The words of a BYE or a stray line.
     pub(super) last_words: Option<Saying>,
-    /// Untagged data.
-    pub(super) data: Vec<Reply>,
+    /// The capabilities last told.
+    pub(super) capabilities: Option<Vec<String>>,
+    /// What the server said that ends the connection.
+    pub(super) fault: Option<Error>,
+    challenges: usize,
 }
 
 impl Guard {
@@ -48,6 +57,7 @@ impl Guard {
             wire,
             parts: Vec::new(),
             awaited: None,
+            plain: 0,
             told: BytesMut::new(),
             greeted: false,
             heard: Heard::default(),
@@ -61,6 +71,7 @@ impl Guard {
 
     /// Takes what was heard.
     pub(super) fn heard(&mut self) -> Heard {
+        self.wire.renew();
         std::mem::take(&mut self.heard)
     }
 
@@ -74,26 +85,35 @@ impl Guard {
     }
 
     /// One whole response out of what has come, if there is one.
-    fn assemble(&mut self) -> io::Result<Option<Response>> {
+    fn assemble(&mut self) -> Result<Option<Response>> {
         loop {
             if let Some(size) = self.awaited {
                 let Some(bytes) = self.wire.buffered_literal(size) else { return Ok(None) };
                 self.parts.push(Part::Literal(Literal::Plain(bytes)));
                 self.awaited = None;
             }
-            let Some(line) = self.wire.buffered_line().map_err(io::Error::other)? else {
+            let Some(line) = self.wire.buffered_line()? else {
                 return Ok(None);
             };
+            self.wire.heard(line.len())?;
             let Some((text, announced)) = framed(line, self.parts.is_empty()) else { continue };
             self.parts.push(Part::Text(text));
-            let Some(size) = announced else { return Ok(Some(std::mem::take(&mut self.parts))) };
+            let Some(size) = announced else {
+                self.plain = 0;
+                return Ok(Some(std::mem::take(&mut self.parts)));
+            };
             let size = self.wire.checked_size(size, false, self.parts.len());
-            self.awaited = Some(size.map_err(io::Error::other)?);
+            let size = size?;
+            self.plain += size;
+            if self.plain > MAX_LITERALS {
+                return Err(self.wire.protocol("a response of too many literals"));
+            }
+            self.awaited = Some(size);
         }
     }
 
     /// Keeps a response, and tells async-imap what it must know of it.
-    fn hear(&mut self, reply: Reply) {
+    fn hear(&mut self, reply: Reply) -> Result<()> {
         match reply {
             Reply::Tagged(tag, saying) => {
                 let status = match saying.status {
@@ -105,6 +125,10 @@ impl Guard {
                 self.heard.end = Some(saying);
             }
             Reply::Continue(text) => {
+                self.heard.challenges += 1;
+                if self.heard.challenges > MAX_CHALLENGES {
+                    return Err(self.wire.protocol("its challenges do not end"));
+                }
                 // A challenge is base64; what is not is a prompt for people.
                 let is_base64 = |c: char| c.is_ascii_alphanumeric() || "+/=".contains(c);
                 let challenge = if text.chars().all(is_base64) { text.as_str() } else { "" };
@@ -121,8 +145,11 @@ impl Guard {
             Reply::Stray(text) => {
                 self.heard.last_words = Some(Saying { status: Status::Bye, code: None, text });
             }
-            other => self.heard.data.push(other),
+            Reply::Capability(offered) => self.heard.capabilities = Some(offered),
+            // Nothing else that may come while signing in is of use, and none of it is kept.
+            _ => {}
         }
+        Ok(())
     }
 
     fn tell(&mut self, line: &str) {
@@ -138,10 +165,20 @@ impl AsyncRead for Guard {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         while self.told.is_empty() {
-            match self.assemble()? {
-                Some(response) => self.hear(read(response)),
-                None if ready!(self.wire.poll_fill(cx))? == 0 => return Poll::Ready(Ok(())),
-                None => {}
+            let whole = self.assemble().and_then(|response| {
+                let is_whole = response.is_some();
+                response.map_or(Ok(()), |response| self.hear(read(response)))?;
+                Ok(is_whole)
+            });
+            match whole {
+                Ok(true) => {}
+                Err(error) => {
+                    let told = io::Error::other(error.to_string());
+                    self.heard.fault = Some(error);
+                    return Poll::Ready(Err(told));
+                }
+                Ok(false) if ready!(self.wire.poll_fill(cx))? == 0 => return Poll::Ready(Ok(())),
+                Ok(false) => {}
             }
         }
         let n = self.told.len().min(buf.remaining());

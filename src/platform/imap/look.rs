@@ -14,6 +14,9 @@ use crate::platform::{ContentDigest, Error, Page, Result, Sighting};
 /// Commands sent ahead of the one whose replies are read.
 const AHEAD: usize = 2;
 
+/// The most messages of one folder: Microsoft 365 stops at a million, and the largest archives
+/// known hold a few.
+pub(super) const MAX_MESSAGES: usize = 8_000_000;
 /// So many messages a listing may leave out and still be taken for one.
 const MAX_HIDDEN: u64 = 100_000;
 /// Messages in a page of a listing.
@@ -27,13 +30,14 @@ pub(super) const FLAGS: &str = "(UID FLAGS)";
 
 impl Session {
     /// Sends a UID FETCH for each set, the next one always ahead, and hands over what comes.
-    /// Replies without a UID (flag changes that nobody asked for) are dropped.
+    /// Replies without a UID (flag changes that nobody asked for) are dropped. `each` says
+    /// whether a message was asked for and had not come before.
     pub(super) async fn fetch_each(
         &mut self,
         sets: Vec<String>,
         items: &str,
         bodies: Bodies<'_>,
-        mut each: impl FnMut(u64, Fetched) + Send,
+        mut each: impl FnMut(u64, Fetched) -> bool + Send,
     ) -> Result<()> {
         let mut sets = sets.into_iter();
         let mut sent = VecDeque::new();
@@ -48,8 +52,8 @@ impl Session {
             loop {
                 match self.next(tag, bodies).await? {
                     Next::Data(Reply::Fetch(fetched)) => {
-                        if let Some(uid) = fetched.uid {
-                            each(uid, fetched);
+                        if fetched.uid.is_some_and(|uid| each(uid, fetched)) {
+                            self.earn();
                         }
                     }
                     Next::Data(_) => {}
@@ -73,9 +77,10 @@ impl Session {
         let wanted = if meta { FULL } else { FLAGS };
         let each = |uid, fetched: Fetched| {
             // `n:*` names the last message even if its id is below `n` (RFC 9051, 9 seq-range).
-            if !within.contains(&uid) {
-                return;
+            if !within.contains(&uid) || items.len() > MAX_MESSAGES {
+                return false;
             }
+            let n_before = items.len();
             let item = items.entry(uid).or_insert_with(|| Item {
                 id: ItemId(uid),
                 flags: Flags::NONE,
@@ -88,8 +93,13 @@ impl Session {
                 known.date = fetched.date.or(known.date);
                 known.size = fetched.size.unwrap_or(known.size);
             }
+            items.len() > n_before
         };
-        self.fetch_each(vec![set], wanted, Bodies::None, each).await
+        self.fetch_each(vec![set], wanted, Bodies::None, each).await?;
+        if items.len() > MAX_MESSAGES {
+            return Err(self.protocol(format!("a folder of more than {MAX_MESSAGES} messages")));
+        }
+        Ok(())
     }
 
     /// All ids of the open folder.
@@ -99,14 +109,14 @@ impl Session {
         } else {
             "UID SEARCH ALL"
         };
-        let mut ids = IdSet::new();
+        let mut found = Vec::new();
         let hear = |reply| {
-            if let Reply::Found(found) = reply {
-                ids.extend_set(&found);
+            if let Reply::Found(ids) = reply {
+                found.extend(ids.ranges());
             }
         };
         self.exec(Command::raw("SEARCH", command), hear).await?;
-        Ok(ids)
+        Ok(IdSet::of_ranges(found))
     }
 
     /// The ids the folder holds by SEARCH. New messages among them that the listing did not
@@ -148,18 +158,18 @@ impl Session {
         let items = format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])");
         let mut seen: BTreeMap<u64, Sighting> = BTreeMap::new();
         let each = |uid, fetched: Fetched| {
-            let (Some(header), true) = (fetched.header, ids.contains(ItemId(uid))) else { return };
+            let (Some(header), true) = (fetched.header, ids.contains(ItemId(uid))) else {
+                return false;
+            };
             let named = of_headers(&header);
-            seen.insert(
-                uid,
-                Sighting {
-                    id: ItemId(uid),
-                    fingerprint: named.fingerprint,
-                    size: fetched.size.unwrap_or(0),
-                    flags: fetched.flags.unwrap_or_default(),
-                    message_id: named.message_id,
-                },
-            );
+            let sighting = Sighting {
+                id: ItemId(uid),
+                fingerprint: named.fingerprint,
+                size: fetched.size.unwrap_or(0),
+                flags: fetched.flags.unwrap_or_default(),
+                message_id: named.message_id,
+            };
+            seen.insert(uid, sighting).is_none()
         };
         self.fetch_each(set_parts(ids), &items, Bodies::None, each).await?;
         Ok(seen.into_values().collect())
@@ -177,6 +187,9 @@ impl Session {
         }
         self.look_into(folder).await?;
         let each = |uid, fetched: Fetched| {
+            if !ids.contains(ItemId(uid)) {
+                return false;
+            }
             // Small bodies may come in quotes, which the connection does not digest.
             let quoted = || {
                 fetched.body.as_ref().map(|(body, _)| {
@@ -185,9 +198,8 @@ impl Session {
                     hasher.finish()
                 })
             };
-            if let Some(digest) = fetched.digest.or_else(quoted) {
-                digests.insert(ItemId(uid), digest);
-            }
+            let digest = fetched.digest.or_else(quoted);
+            digest.is_some_and(|digest| digests.insert(ItemId(uid), digest).is_none())
         };
         self.fetch_each(set_parts(ids), "(UID BODY.PEEK[])", Bodies::Digest, each).await?;
         Ok(digests)

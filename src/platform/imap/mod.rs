@@ -2,7 +2,8 @@
 //!
 //! In reading order:
 //!
-//! 1. `wire` cuts bytes into responses by the rules of `frame`, `parse` reads them into values,
+//! 1. `wire` cuts bytes into responses by the rules of `frame`, as long as its `patience` lasts;
+//!    `parse` reads them into values,
 //!    `saying` and `reply` into meaning. None of them fails on what it does not know.
 //! 2. `sayings` is the table of refusals and what they mean, `peer` what comes of them; `command` and `names` write what is sent.
 //! 3. `tls`, `guard`, `connect` get from a host name to a signed-in `session`, with async-imap
@@ -13,6 +14,7 @@
 
 use async_trait::async_trait;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use self::append::Writer;
 use self::session::Session;
@@ -30,11 +32,14 @@ mod destination;
 mod folder;
 mod folders;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod guard;
 mod look;
 mod mark;
 mod names;
 mod parse;
+mod patience;
 mod peer;
 mod reply;
 mod saying;
@@ -43,6 +48,9 @@ mod session;
 mod source;
 mod tls;
 mod wire;
+
+/// So long a server's farewell is waited for.
+const LOGOUT_TIME: Duration = Duration::from_secs(5);
 
 /// Signs in to an account that is only read.
 ///
@@ -105,7 +113,9 @@ impl<M: Send> Account for Imap<M> {
     }
 
     async fn logout(&mut self) {
-        // The server's BYE and end of stream come whatever it thinks of it.
-        let _ = self.session.exec(command::Command::new("LOGOUT"), |_| ()).await;
+        // The server's BYE and end of stream come whatever it thinks of it; if they do not come,
+        // nothing is lost.
+        let bye = self.session.exec(command::Command::new("LOGOUT"), |_| ());
+        let _ = tokio::time::timeout(LOGOUT_TIME, bye).await;
     }
 }

@@ -89,7 +89,10 @@ pub(super) fn decode(name: &[u8]) -> Cow<'_, str> {
     while let Some(start) = rest.find('&') {
         out.push_str(&rest[..start]);
         rest = &rest[start..];
-        let decoded = rest.find('-').and_then(|end| {
+        // Up to what cannot belong to a run: looking further for its end would take `n²` time.
+        let is_coded = |c: char| c == ',' || c == '+' || c.is_ascii_alphanumeric();
+        let end = rest[1..].find(|c| !is_coded(c)).map(|at| at + 1);
+        let decoded = end.filter(|&end| rest[end..].starts_with('-')).and_then(|end| {
             let run = &rest[1..end];
             let text = if run.is_empty() { Some("&".into()) } else { decode_run(run) };
             Some((text?, end))

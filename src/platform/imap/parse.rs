@@ -9,6 +9,14 @@ use super::wire::{Literal, Part, Response};
 
 /// Lists deeper than this are cut off: nothing drover asks for nests so deep.
 const MAX_DEPTH: usize = 32;
+/// And responses of more values: a value takes many times the room of the two bytes it may be
+/// sent in.
+const MAX_VALUES: usize = 100_000;
+/// An atom's section is closed within so many bytes, or is none.
+const MAX_SECTION: usize = 4096;
+/// Above this is no number: IMAP's have 32 or 63 bits (RFC 9051, 9; RFC 7162, 7), and two of them
+/// can still be added.
+const MAX_NUMBER: u64 = i64::MAX as u64;
 
 /// One value of a response.
 #[derive(Debug)]
@@ -62,7 +70,8 @@ impl Value {
 
 /// A decimal number that fills all of `bytes`.
 pub(super) fn number(bytes: &[u8]) -> Option<u64> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+    let number = std::str::from_utf8(bytes).ok()?.parse().ok()?;
+    (number <= MAX_NUMBER).then_some(number)
 }
 
 /// Walks over a response.
@@ -70,6 +79,8 @@ pub(super) struct Scanner {
     parts: std::vec::IntoIter<Part>,
     text: Bytes,
     at: usize,
+    /// So many values were read.
+    values: usize,
 }
 
 impl Scanner {
@@ -80,7 +91,7 @@ impl Scanner {
             Some(Part::Text(text)) => text,
             _ => Bytes::new(),
         };
-        Self { parts, text, at: 0 }
+        Self { parts, text, at: 0, values: 0 }
     }
 
     /// The next word up to white space, whatever it is made of; empty at the end of the text.
@@ -104,6 +115,11 @@ impl Scanner {
 
     fn value_at(&mut self, depth: usize) -> Option<Value> {
         self.skip_spaces();
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            self.at = self.text.len();
+            return None;
+        }
         match self.text.get(self.at) {
             None => self.literal(),
             Some(b')') => None,
@@ -178,6 +194,9 @@ impl Scanner {
                 _ => {}
             }
             end += 1;
+            if section && end > MAX_SECTION {
+                break;
+            }
         }
         if section {
             // An opening bracket that is never closed is no section.

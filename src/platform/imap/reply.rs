@@ -12,6 +12,9 @@ use crate::flow::Room;
 use crate::model::{Flags, IdSet, ItemId};
 use crate::platform::ContentDigest;
 
+/// No message is larger, whatever its server says, bytes; so that sizes can be added.
+const MAX_SIZE: u64 = 1 << 40;
+
 /// One response.
 #[derive(Debug)]
 pub(super) enum Reply {
@@ -264,11 +267,7 @@ pub(super) fn ranges(set: &[u8]) -> impl Iterator<Item = RangeInclusive<u64>> + 
 }
 
 fn id_set(set: &[u8]) -> IdSet {
-    let mut ids = IdSet::new();
-    for range in ranges(set) {
-        ids.insert_range(ItemId(*range.start()), ItemId(*range.end()));
-    }
-    ids
+    IdSet::of_ranges(ranges(set))
 }
 
 fn fetched(scanner: &mut Scanner, uid: Option<u64>) -> Fetched {
@@ -284,13 +283,17 @@ fn fetched(scanner: &mut Scanner, uid: Option<u64>) -> Fetched {
                 fetched.flags = Some(Flags::parse(value.words().iter().map(String::as_str)));
             }
             b"INTERNALDATE" => fetched.date = value.text().and_then(|text| date(&text)),
-            b"RFC822.SIZE" => fetched.size = value.number(),
+            b"RFC822.SIZE" => fetched.size = value.number().map(|size| size.min(MAX_SIZE)),
             b"BODY[]" | b"RFC822" => match value {
                 Value::Literal(Literal::Body(bytes, room)) => {
                     fetched.body = Some((bytes, Some(room)));
                 }
                 Value::Literal(Literal::Digest(digest)) => fetched.digest = Some(digest),
-                other => fetched.body = other.bytes().map(|bytes| (bytes, None)),
+                Value::Literal(Literal::Plain(bytes)) | Value::Quoted(bytes) => {
+                    fetched.body = Some((bytes, None));
+                }
+                // A word is NIL, or an announcement that is none: no message is made of that.
+                Value::Atom(_) | Value::List(_) => {}
             },
             _ if name.starts_with(b"BODY[HEADER") => fetched.header = value.bytes(),
             _ => {}

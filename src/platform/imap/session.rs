@@ -76,6 +76,8 @@ pub(super) struct Session {
     pub(super) epochs: HashMap<FolderName, Epoch>,
     pub(super) qresync: bool,
     last_tag: u32,
+    /// Commands that are not answered yet.
+    outstanding: HashSet<Tag>,
     /// Commands that were answered before somebody waited for them.
     done: HashMap<Tag, Saying>,
     unawaited: HashSet<Tag>,
@@ -100,6 +102,7 @@ impl Session {
             epochs: HashMap::new(),
             qresync: false,
             last_tag: 0,
+            outstanding: HashSet::new(),
             done: HashMap::new(),
             unawaited: HashSet::new(),
             last_words: None,
@@ -160,6 +163,7 @@ impl Session {
     pub(super) async fn send(&mut self, command: Command) -> Result<Tag> {
         self.last_tag += 1;
         let tag = Tag(self.last_tag);
+        self.outstanding.insert(tag);
         match self.write(tag, command).await {
             Err(Error::Broken { cause, .. }) => Err(self.post_mortem(cause).await),
             Err(error) => Err(error),
@@ -214,6 +218,7 @@ impl Session {
     /// for whoever waits for them.
     pub(super) async fn next(&mut self, tag: Tag, bodies: Bodies<'_>) -> Result<Next> {
         if let Some(saying) = self.done.remove(&tag) {
+            self.wire.renew();
             return Ok(Next::Done(saying));
         }
         loop {
@@ -232,10 +237,14 @@ impl Session {
                         _ => self.refusals += 1,
                     }
                     let number = text.strip_prefix(['D', 'd']).and_then(|n| n.parse().ok());
-                    match number.map(Tag) {
-                        Some(ended) if ended == tag => return Ok(Next::Done(saying)),
+                    let ended = number.map(Tag).filter(|tag| self.outstanding.remove(tag));
+                    match ended {
+                        Some(ended) if ended == tag => {
+                            self.wire.renew();
+                            return Ok(Next::Done(saying));
+                        }
                         Some(other) if self.unawaited.remove(&other) => {}
-                        Some(other) if other.0 <= self.last_tag => {
+                        Some(other) => {
                             self.done.insert(other, saying);
                         }
                         // Also a tag that some servers answer with when they lost the thread.
@@ -316,6 +325,17 @@ impl Session {
         let _ = tokio::time::timeout(std::time::Duration::from_secs(2), reading).await;
         self.wire.abandon();
         self.ended(cause)
+    }
+
+    /// A message or folder came that was asked for, for the first time: whoever brings it is
+    /// waited for on.
+    pub(super) fn earn(&mut self) {
+        self.wire.earn();
+    }
+
+    /// A body came that nobody asked for: talk like any other.
+    pub(super) fn unasked(&mut self, bytes: usize) -> Result<()> {
+        self.wire.heard(bytes)
     }
 
     /// Nothing more can be done on this connection: replies were left unread.

@@ -1,21 +1,21 @@
 //! The account that is read: EXAMINE and BODY.PEEK only (law 1). There is no SELECT here, no
 //! STORE, and no way to one.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use super::Imap;
 use super::command::{Command, set_parts};
-use super::look::tolerate_expunged;
+use super::look::{MAX_MESSAGES, tolerate_expunged};
 use super::mark::Mark;
 use super::reply::{Fetched, Reply, ranges};
 use super::saying::Status;
 use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
 use crate::flow::Memory;
-use crate::model::{Cursor, Epoch, FolderName, IdSet, Item, ItemId};
+use crate::model::{Cursor, Epoch, Flags, FolderName, IdSet, Item, ItemId};
 use crate::platform::{Changes, Error, FolderStatus, Gone, Message, Refusal, Result, Source};
 
 /// Refusals in a row, with no message between them, that are still taken for single messages'.
@@ -87,19 +87,20 @@ impl Session {
     /// What changed since `then`: by QRESYNC, by CONDSTORE and counting, or by looking at
     /// everything. All three give the same.
     async fn changes(&mut self, folder: &FolderName, then: Option<Mark>) -> Result<Changes> {
-        let mut vanished = IdSet::new();
+        let mut vanished = Vec::new();
         let mut told = Vec::new();
         let hear = |reply| match reply {
-            Reply::Vanished(true, ids) => vanished.extend_set(&ids),
-            Reply::Fetch(fetched) => told.push(fetched),
+            Reply::Vanished(true, ids) => vanished.extend(ids.ranges()),
+            Reply::Fetch(fetched) => told.extend(flags_of(fetched)),
             // What came until now was about the folder that was open before (RFC 7162, 3.2.11).
             Reply::Status(saying) if saying.code("CLOSED").is_some() => {
                 told.clear();
-                vanished = IdSet::new();
+                vanished.clear();
             }
             _ => {}
         };
         let selected = self.examine(folder, then.as_ref(), hear).await?;
+        let vanished = IdSet::of_ranges(vanished);
         let now = Mark {
             epoch: selected.epoch,
             next: selected.next,
@@ -167,12 +168,14 @@ impl Session {
         if then.next <= 1 {
             return Ok(());
         }
-        let mut told = Vec::new();
         let wanted = format!("(UID FLAGS) (CHANGEDSINCE {modseq})");
         let sets = vec![format!("1:{}", then.next - 1)];
-        self.fetch_each(sets, &wanted, Bodies::None, |_, fetched| told.push(fetched)).await?;
-        note_flags(told, then.next, items);
-        Ok(())
+        let each = |_, fetched| {
+            let n_before = items.len();
+            note_flags(flags_of(fetched), then.next, items);
+            items.len() > n_before && items.len() <= MAX_MESSAGES
+        };
+        self.fetch_each(sets, &wanted, Bodies::None, each).await
     }
 
     /// What left the folder. Counting tells how many of the known messages did; what the server
@@ -222,6 +225,7 @@ impl Session {
     ) -> Result<()> {
         let mut sets: VecDeque<String> = set_parts(ids).into();
         let mut sent: VecDeque<(Tag, String)> = VecDeque::new();
+        let mut delivered = HashSet::new();
         let mut in_a_row = 0;
         loop {
             // The next command is on its way while this one's messages are read.
@@ -233,12 +237,22 @@ impl Session {
                 sent.push_back((self.send(command).await?, set));
             }
             let Some((tag, set)) = sent.pop_front() else { return Ok(()) };
-            let mut came = IdSet::new();
+            let mut came = Vec::new();
             let end = loop {
                 match self.next(tag, Bodies::Keep(memory)).await? {
                     Next::Data(Reply::Fetch(fetched)) => {
-                        let Some(message) = message(fetched, ids, memory).await else { continue };
-                        came.insert(message.id);
+                        let size = fetched.body.as_ref().map_or(0, |(body, _)| body.len());
+                        let Some(message) = message(fetched, ids, memory).await else {
+                            self.unasked(size)?;
+                            continue;
+                        };
+                        // Twice would be two copies at the destination.
+                        if !delivered.insert(message.id) {
+                            self.unasked(size)?;
+                            continue;
+                        }
+                        self.earn();
+                        came.push(message.id);
                         if out.send(message).await.is_err() {
                             // Nobody listens any more. Reading on would cost the whole download.
                             self.abandon();
@@ -259,7 +273,8 @@ impl Session {
                 Err(error) => return Err(error),
             };
             let asked: IdSet = ranges(set.as_bytes()).flatten().map(ItemId).collect();
-            let missing: Vec<ItemId> = asked.intersection(ids).difference(&came).iter().collect();
+            let missing: Vec<ItemId> =
+                asked.intersection(ids).difference(&came.into_iter().collect()).iter().collect();
             if let [alone] = missing[..] {
                 in_a_row += 1;
                 if in_a_row > IN_A_ROW {
@@ -283,12 +298,18 @@ impl Session {
     }
 }
 
+fn flags_of(fetched: Fetched) -> Option<(u64, Flags)> {
+    Some((fetched.uid?, fetched.flags?))
+}
+
 /// Notes flags of messages known before.
-fn note_flags(told: Vec<Fetched>, next: u64, items: &mut BTreeMap<u64, Item>) {
-    for fetched in told {
-        if let (Some(uid), Some(flags)) = (fetched.uid.filter(|&uid| uid < next), fetched.flags) {
-            items.insert(uid, Item { id: ItemId(uid), flags, meta: None });
-        }
+fn note_flags(
+    told: impl IntoIterator<Item = (u64, Flags)>,
+    next: u64,
+    items: &mut BTreeMap<u64, Item>,
+) {
+    for (uid, flags) in told.into_iter().filter(|&(uid, _)| uid < next) {
+        items.insert(uid, Item { id: ItemId(uid), flags, meta: None });
     }
 }
 

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::frame::{ends_in_body, framed, names_messages};
+use super::patience::Patience;
 use crate::flow::{Memory, Room};
 use crate::model::fingerprint::ContentHasher;
-use crate::platform::{ContentDigest, Error, Result};
+use crate::platform::{ContentDigest, Error, Options, Result};
 
 /// What is read from the socket at once, bytes.
 const READ_SIZE: usize = 64 * 1024;
@@ -26,9 +27,11 @@ const WRITE_SIZE: usize = 256 * 1024;
 /// The longest line, bytes. Real lines stay far below.
 const MAX_LINE: usize = 1024 * 1024;
 /// The longest line of those that name every message of a folder, bytes.
-const MAX_LONG_LINE: usize = 64 * 1024 * 1024;
+const MAX_LONG_LINE: usize = 24 * 1024 * 1024;
 /// The largest literal that is no message body, bytes: names, header fields.
 const MAX_LITERAL: usize = 1024 * 1024;
+/// What all literals of one response that are no message body may have together, bytes.
+pub(super) const MAX_LITERALS: usize = 4 * MAX_LITERAL;
 /// The largest message body, bytes.
 const MAX_BODY: usize = 1024 * 1024 * 1024;
 /// The most that is allocated on the word of an announcement alone, bytes.
@@ -79,6 +82,7 @@ pub(super) struct Wire {
     stream: Box<dyn Stream>,
     host: Arc<str>,
     idle: Duration,
+    patience: Patience,
     patient: bool,
     input: BytesMut,
     /// So much of `input` is known to hold no line end.
@@ -96,12 +100,14 @@ impl std::fmt::Debug for Wire {
 }
 
 impl Wire {
-    /// `idle` bounds every single read and write.
-    pub(super) fn new(stream: Box<dyn Stream>, host: &str, idle: Duration) -> Self {
+    /// Every single read and write is bounded by the options' `idle`, what they add up to by
+    /// their `stall`.
+    pub(super) fn new(stream: Box<dyn Stream>, host: &str, options: &Options) -> Self {
         Self {
             stream,
             host: host.into(),
-            idle,
+            idle: options.idle,
+            patience: Patience::new(options.stall, options.talk),
             patient: false,
             input: BytesMut::new(),
             scanned: 0,
@@ -124,6 +130,7 @@ impl Wire {
     pub(super) async fn response(&mut self, bodies: Bodies<'_>) -> Result<Response> {
         self.tear()?;
         let mut parts = Vec::with_capacity(1);
+        let (mut plain, mut has_body) = (0, false);
         loop {
             let line = match self.buffered_line()? {
                 Some(line) => line,
@@ -132,19 +139,32 @@ impl Wire {
                     continue;
                 }
             };
+            self.heard(line.len())?;
             let Some((text, announced)) = framed(line, parts.is_empty()) else { continue };
             // Where none is expected, a body is no more than any other literal.
             let is_body = !matches!(bodies, Bodies::None) && ends_in_body(&text);
             parts.push(Part::Text(text));
             let Some(size) = announced else { break };
             let size = self.checked_size(size, is_body, parts.len())?;
+            if is_body {
+                // A second one would wait for the room that the first one holds.
+                if std::mem::replace(&mut has_body, true) {
+                    return Err(self.protocol("two bodies of one message"));
+                }
+            } else {
+                plain += size;
+                if plain > MAX_LITERALS {
+                    return Err(self.protocol("a response of too many literals"));
+                }
+                self.heard(size)?;
+            }
             let literal = match bodies {
                 Bodies::Keep(memory) if is_body => {
                     let room = memory.room(size as u64).await;
-                    Literal::Body(self.literal(size).await?, room)
+                    Literal::Body(self.literal(size, true).await?, room)
                 }
                 Bodies::Digest if is_body => Literal::Digest(self.digest(size).await?),
-                _ => Literal::Plain(self.literal(size).await?),
+                _ => Literal::Plain(self.literal(size, false).await?),
             };
             parts.push(Part::Literal(literal));
         }
@@ -192,22 +212,20 @@ impl Wire {
         let mut output = self.output.split();
         self.write(&mut output).await?;
         self.tear()?;
-        match timeout(self.idle, self.stream.flush()).await {
-            Ok(Ok(())) => self.torn = false,
-            Ok(Err(error)) => return Err(self.broken(error.to_string())),
-            Err(_) => return Err(self.silent()),
-        }
+        waited(self.idle, &mut self.patience, self.stream.flush())
+            .await
+            .map_err(|failure| self.failed(failure))?;
+        self.torn = false;
         Ok(())
     }
 
     async fn write(&mut self, bytes: &mut (impl Buf + Send)) -> Result<()> {
         self.tear()?;
         while bytes.has_remaining() {
-            match timeout(self.idle, self.stream.write_buf(bytes)).await {
-                Ok(Ok(0)) => return Err(self.broken("the server takes no more".into())),
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(self.broken(error.to_string())),
-                Err(_) => return Err(self.silent()),
+            match waited(self.idle, &mut self.patience, self.stream.write_buf(bytes)).await {
+                Ok(0) => return Err(self.broken("the server takes no more".into())),
+                Ok(n) => self.patience.carry(n),
+                Err(failure) => return Err(self.failed(failure)),
             }
         }
         self.torn = false;
@@ -229,6 +247,34 @@ impl Wire {
 
     pub(super) fn silent(&self) -> Error {
         Error::Silent { host: self.host.to_string(), after: self.idle }
+    }
+
+    fn failed(&self, failure: Failure) -> Error {
+        match failure {
+            Failure::Io(error) => self.broken(error.to_string()),
+            Failure::Silent => self.silent(),
+            Failure::Stalled => {
+                Error::Stalled { host: self.host.to_string(), after: self.patience.full() }
+            }
+        }
+    }
+
+    /// A message or folder came that was asked for, and had not come before.
+    pub(super) fn earn(&mut self) {
+        self.patience.earn();
+    }
+
+    /// A command came to its end.
+    pub(super) fn renew(&mut self) {
+        self.patience.renew();
+    }
+
+    /// Counts what is no body.
+    pub(super) fn heard(&mut self, bytes: usize) -> Result<()> {
+        if self.patience.hear(bytes) {
+            return Ok(());
+        }
+        Err(self.protocol("it talks without end and brings nothing"))
     }
 
     fn tear(&mut self) -> Result<()> {
@@ -276,7 +322,7 @@ impl Wire {
         Ok(size as usize)
     }
 
-    async fn literal(&mut self, size: usize) -> Result<Bytes> {
+    async fn literal(&mut self, size: usize, is_body: bool) -> Result<Bytes> {
         let at_hand = size.min(self.input.len());
         let mut bytes = Vec::with_capacity(size.min(MAX_GRANT).max(at_hand));
         bytes.extend_from_slice(&self.input.split_to(at_hand));
@@ -294,13 +340,13 @@ impl Wire {
                 continue;
             }
             let mut rest = (&mut self.stream).take(missing as u64);
-            match timeout(self.idle, rest.read_buf(&mut bytes)).await {
-                Ok(Ok(0)) => {
+            match waited(self.idle, &mut self.patience, rest.read_buf(&mut bytes)).await {
+                Ok(0) => {
                     return Err(self.broken("the server closed it within a message".into()));
                 }
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => return Err(self.broken(error.to_string())),
-                Err(_) => return Err(self.silent()),
+                Ok(n) if is_body => self.patience.carry(n),
+                Ok(_) => {}
+                Err(failure) => return Err(self.failed(failure)),
             }
         }
         Ok(bytes.into())
@@ -315,6 +361,7 @@ impl Wire {
             }
             let piece = self.input.split_to(missing.min(self.input.len()));
             hasher.update(&piece);
+            self.patience.carry(piece.len());
             missing -= piece.len();
         }
         Ok(hasher.finish())
@@ -322,11 +369,10 @@ impl Wire {
 
     async fn fill(&mut self) -> Result<()> {
         self.input.reserve(READ_SIZE);
-        match timeout(self.idle, self.stream.read_buf(&mut self.input)).await {
-            Ok(Ok(0)) => Err(self.broken("the server closed it".into())),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(self.broken(error.to_string())),
-            Err(_) => Err(self.silent()),
+        match waited(self.idle, &mut self.patience, self.stream.read_buf(&mut self.input)).await {
+            Ok(0) => Err(self.broken("the server closed it".into())),
+            Ok(_) => Ok(()),
+            Err(failure) => Err(self.failed(failure)),
         }
     }
 
@@ -352,13 +398,44 @@ impl Wire {
     }
 }
 
+/// Why a read or write came to nothing.
+enum Failure {
+    Io(io::Error),
+    /// Nothing moved for as long as a single one may take.
+    Silent,
+    /// All of them together took too long for what they brought.
+    Stalled,
+}
+
+/// Waits for the server, at the cost of our patience.
+async fn waited<T>(
+    idle: Duration,
+    patience: &mut Patience,
+    step: impl Future<Output = io::Result<T>>,
+) -> Result<T, Failure> {
+    let began = Instant::now();
+    let left = patience.time();
+    let outcome = timeout(idle.min(left), step).await;
+    patience.wait(began.elapsed());
+    match outcome {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(error)) => Err(Failure::Io(error)),
+        Err(_) if left < idle => Err(Failure::Stalled),
+        Err(_) => Err(Failure::Silent),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn wire(bytes: &'static [u8]) -> Wire {
         let stream = tokio_test_stream(bytes);
-        Wire::new(stream, "test", Duration::from_millis(200))
+        Wire::new(stream, "test", &idle(200))
+    }
+
+    fn idle(milliseconds: u64) -> Options {
+        Options { idle: Duration::from_millis(milliseconds), ..Options::default() }
     }
 
     fn tokio_test_stream(bytes: &'static [u8]) -> Box<dyn Stream> {
@@ -421,7 +498,7 @@ mod tests {
     #[tokio::test]
     async fn a_silent_server_is_noticed() {
         let (ours, _theirs) = tokio::io::duplex(64);
-        let mut wire = Wire::new(Box::new(ours), "test", Duration::from_millis(20));
+        let mut wire = Wire::new(Box::new(ours), "test", &idle(20));
         assert!(matches!(wire.response(Bodies::None).await, Err(Error::Silent { .. })));
     }
 
