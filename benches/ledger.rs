@@ -101,6 +101,7 @@ async fn fill(mailbox: MailboxLedger, n_records: u64) -> Outcome {
             size: row.size,
             date: row.date,
             moved_from: None,
+            flagged: None,
         });
         let intent = Intent {
             no: first,

@@ -1,7 +1,7 @@
 //! Random histories of both sides, with passes in between, against what must come of them.
 //!
 //! A history is at most fifteen steps: what the source's user does, what the destination's user
-//! does, passes, passes cut short, a crash, a restart. Every history comes from one number: a
+//! does, passes, passes cut short, a crash, a restart, a ledger put back from a copy. Every history comes from one number: a
 //! failure prints it, together with the shortest history that still fails. `DROVER_SEED=n` runs
 //! that one alone, `DROVER_CASES=n` runs more of them than the default few.
 
@@ -81,6 +81,10 @@ enum Step {
     /// A pass that is dropped after so many milliseconds, as if the machine had lost power.
     Crash(u64),
     Reopen,
+    /// A copy of the ledger is kept …
+    Backup,
+    /// … and put back in its place.
+    Restore,
     TheyDelete {
         folder: usize,
         message: usize,
@@ -128,6 +132,9 @@ fn step(rng: &mut Rng, kind: Kind) -> Step {
             _ => Step::TheyAdd { folder },
         };
     }
+    if kind == Kind::Keep && rng.chance(12) {
+        return if rng.chance(50) { Step::Backup } else { Step::Restore };
+    }
     match rng.below(100) {
         0..14 => {
             let kinds = (0..=rng.below(4)).map(|_| rng.below(10) as u8).collect();
@@ -166,6 +173,9 @@ struct Model {
     unsettled: bool,
     /// Ids were renewed, or a pass broke off: the order may have suffered.
     shuffled: bool,
+    /// An older ledger was put back: a flag that was set and taken away since is taken for the
+    /// other user's doing.
+    restored: bool,
 }
 
 struct Player<'a> {
@@ -175,6 +185,7 @@ struct Player<'a> {
     model: Model,
     n: usize,
     seed: u64,
+    backed_up: bool,
 }
 
 impl Player<'_> {
@@ -253,6 +264,19 @@ impl Player<'_> {
                 self.reopen().await;
                 Ok(())
             }
+            Step::Backup => {
+                self.world.close_ledger().await;
+                self.world.copy_ledger();
+                self.world.open_ledger().await;
+                self.backed_up = true;
+                Ok(())
+            }
+            Step::Restore if self.backed_up => {
+                self.world.restore_ledger().await;
+                self.model.restored = true;
+                Ok(())
+            }
+            Step::Restore => Ok(()),
             Step::TheyDelete { .. }
             | Step::TheyFlag { .. }
             | Step::TheyMove { .. }
@@ -515,7 +539,8 @@ impl Player<'_> {
             }
             for m in messages.iter().filter(|m| self.is_single(&m.body)) {
                 let copies = there.get(folder).into_iter().flatten();
-                if copies.clone().filter(|c| c.body == m.body).any(|c| c.flags != m.flags) {
+                let differ = |c: &&Msg| c.body == m.body && c.flags != m.flags;
+                if !self.model.restored && copies.clone().any(|c| differ(&c)) {
                     wrong.push(format!("{folder}: other flags: {}", head(&m.body)));
                 }
             }
@@ -652,7 +677,7 @@ async fn once(world: &mut World, kind: Kind, seed: u64, steps: &[Step]) -> Resul
     static USERS: AtomicU64 = AtomicU64::new(0);
     let user = format!("user{}", USERS.fetch_add(1, Ordering::Relaxed));
     let model = Model::default();
-    Player { world, kind, user, model, n: 0, seed }.play(steps).await
+    Player { world, kind, user, model, n: 0, seed, backed_up: false }.play(steps).await
 }
 
 fn poor_destination() -> Dovecot {

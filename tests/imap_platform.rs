@@ -178,7 +178,7 @@ async fn fill(to: &mut dyn Destination, folder: &FolderName, batch: Vec<Append>)
                 Landed::Somewhere => panic!("no APPENDUID"),
             })
             .collect(),
-        Appended::Refused(refusal) => panic!("{refusal:?}"),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -444,6 +444,7 @@ async fn a_full_account_and_a_refused_message_are_told_apart() {
         to.append(&inbox(), vec![body(10), body(100_000), body(10)]).await.unwrap();
         match to.appended().await.unwrap() {
             Appended::Refused(refusal) => assert!(!refusal.transient && veto.is_empty()),
+            Appended::Cut(_, error) => panic!("{error}"),
             Appended::Each(fates) => {
                 assert!(fates[0].is_ok() && fates[2].is_ok(), "{veto:?} {fates:?}");
                 let refusal = fates[1].as_ref().unwrap_err();
@@ -451,7 +452,11 @@ async fn a_full_account_and_a_refused_message_are_told_apart() {
             }
         }
         to.append(&inbox(), (0..5).map(|_| body(50_000)).collect()).await.unwrap();
-        let full = to.appended().await;
+        let full = match to.appended().await {
+            // What was taken before it was full stands.
+            Ok(Appended::Cut(fates, error)) if fates.iter().all(Result::is_ok) => Err(error),
+            other => other,
+        };
         assert!(matches!(full, Err(Error::Quota(_))), "{veto:?} {full:?}");
         // The connection is still good.
         to.list(&inbox()).await.unwrap();

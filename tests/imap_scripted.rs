@@ -144,10 +144,38 @@ async fn no_cut_anywhere_looks_like_success() {
 #[tokio::test]
 async fn a_refusal_after_some_messages_is_no_success() {
     let (n, outcome) =
-        fetched(&[EXAMINE, ("UID FETCH", three!("$ NO [SERVERBUG] failed\r\n"))]).await;
+        fetched(&[EXAMINE, ("UID FETCH", three!("$ NO [UNAVAILABLE] failed\r\n"))]).await;
     assert_eq!(n, 3);
     let Err(Error::Refused { refusal, .. }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!((refusal.code.as_deref(), refusal.transient), (Some("SERVERBUG"), true));
+    assert_eq!((refusal.code.as_deref(), refusal.transient), (Some("UNAVAILABLE"), true));
+}
+
+#[tokio::test]
+async fn a_message_that_cannot_be_read_is_found_by_halves_and_costs_no_other() {
+    let no = "$ NO [SERVERBUG] cannot read\r\n";
+    let server = signed_in(&[
+        EXAMINE,
+        (
+            "UID FETCH 1:3 ",
+            concat!("* 1 FETCH (UID 1 BODY[] {3}\r\nabc)\r\n", "$ NO [SERVERBUG] x\r\n"),
+        ),
+        ("UID FETCH 2 ", no),
+        ("UID FETCH 3 ", "* 3 FETCH (UID 3 BODY[] \"d\")\r\n$ OK\r\n"),
+    ])
+    .await;
+    let mut source = server.source().await.unwrap();
+    let (out, mut messages) = mpsc::channel(100);
+    let (memory, ids) = (Memory::new(1 << 20), IdSet::range(ItemId(1), ItemId(3)));
+    source.fetch(&inbox(), Epoch(7), &ids, &memory, &out).await.unwrap();
+    drop(out);
+    let mut came = Vec::new();
+    while let Some(message) = messages.recv().await {
+        came.push(message.id.0);
+    }
+    assert_eq!(came, [1, 3]);
+    let refused = source.refused();
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[&ItemId(2)].text, "cannot read");
 }
 
 #[tokio::test]

@@ -175,3 +175,14 @@ fn numbers_are_counted_over_proxies_and_a_closure_may_pull_every_plug() {
     one.heal();
     sign_in(&one).expect("healed");
 }
+
+#[test]
+fn an_answer_is_cut_in_the_middle_of_its_literal() {
+    let stand = stand();
+    let mut imap = stand.through();
+    stand.append(&mut imap).expect("append");
+    imap.select("INBOX");
+    stand.proxy.set(When::verb("UID FETCH").in_answer(), What::Cut);
+    imap.try_command("UID FETCH 1 (BODY.PEEK[])").expect_err("cut");
+    assert_eq!(stand.proxy.fired(), 1);
+}

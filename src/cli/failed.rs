@@ -47,6 +47,7 @@ fn then(fate: Fate) -> &'static str {
         Fate::Failed => "tried again",
         Fate::Skipped => "skipped",
         Fate::Accepted => "accepted",
+        Fate::Repaired => "brought over with a change",
         Fate::Arrived => "arrived",
         Fate::Gone => "gone at the source",
     }

@@ -130,7 +130,8 @@ pub fn after_success(
     report: &Report,
 ) -> MailboxState {
     let (began, ended) = (report.record.began, report.record.ended);
-    let mut next = MailboxState { blocked: None, failures_in_a_row: 0, ..state.clone() };
+    let mut next =
+        MailboxState { blocked: None, failures_in_a_row: 0, lost: None, ..state.clone() };
     match kind {
         PassKind::Seed => {
             next.seeded.get_or_insert(ended);
@@ -150,6 +151,15 @@ pub fn after_success(
         }
     }
     next
+}
+
+/// True if the mailbox may have been cut over, and the ledger that knew was damaged. Until an
+/// operator says, nothing is done: a pass as before the cutover would bring back what the
+/// destination's users have deleted since.
+pub fn is_in_doubt(state: &MailboxState, migration: &Migration) -> bool {
+    let is_known = state.cut_over.is_some() || state.complete.is_some();
+    let due = |lost| migration.cutover.as_ref().is_some_and(|cutover| cutover.at <= lost);
+    !is_known && state.lost.is_some_and(due)
 }
 
 /// When the tail is over; `None` while not cut over, and while the definition has no `[cutover]`

@@ -71,9 +71,9 @@ impl Parts {
             Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
             Opening::Continued => {}
             Opening::Rebuild { reason, moved_to } => warn!(
-                "the ledger was damaged ({reason}); it is set aside as {}, and a new one is \
-                 rebuilt from the destinations: what is there is recognised, nothing is copied \
-                 twice",
+                "the ledger was damaged ({reason}); it is set aside as {}, what is sound of it is \
+                 kept, and the rest is rebuilt from the destinations: what is there is \
+                 recognised, nothing is copied twice",
                 moved_to.display()
             ),
         }
@@ -256,9 +256,9 @@ fn book(ledger: &Ledger) -> Book {
 }
 
 async fn recall(ledger: &Ledger, key: &MailboxKey) -> Result<Memory, ledger::Error> {
-    let overview = ledger.overview(key).await?;
+    let state = ledger.state(key).await?;
     let passes = ledger.passes(key).await?;
-    Ok(Memory { state: overview.unwrap_or_default().state, passes })
+    Ok(Memory { state, passes })
 }
 
 /// What cannot be read is as good as nothing: it only makes the brake on removals blind once.

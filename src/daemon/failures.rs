@@ -48,6 +48,8 @@ pub enum Fate {
     Skipped,
     /// The definition accepts its loss; `--retry` tries it again.
     Accepted,
+    /// It was brought over with a change, which is told; nothing is left to do.
+    Repaired,
     /// With `--retry`: it is at the destination now.
     Arrived,
     /// With `--retry`: it is not at the source any more.
@@ -155,11 +157,13 @@ impl Work {
         &self,
         selected: &Selected,
     ) -> Result<Vec<(FolderPath, Failure)>, ledger::Error> {
-        if self.context.ledger.failures(&selected.key).await?.is_empty() {
+        let open = |(_, failure): &(FolderPath, Failure)| failure.verdict != Verdict::Repaired;
+        if !self.context.ledger.failures(&selected.key).await?.iter().any(open) {
             return Ok(Vec::new());
         }
         let lease = lease(&self.context, &selected.key, Some(PATIENCE)).await?;
-        let failures = self.context.ledger.failures(&selected.key).await?;
+        let mut failures = self.context.ledger.failures(&selected.key).await?;
+        failures.retain(open);
         let again = failures.iter().map(|(_, failure)| {
             let failure = failure.clone();
             Change::PutFailure(Failure { verdict: Verdict::Failed, attempts: 0, ..failure })
@@ -208,6 +212,7 @@ fn failed_message(selected: &Selected, folder: &FolderPath, failure: Failure) ->
         uid: failure.id.0,
         size: failure.size,
         verdict: match (&accepted, failure.verdict) {
+            (_, Verdict::Repaired) => Fate::Repaired,
             (Some(_), _) => Fate::Accepted,
             (None, Verdict::Failed) => Fate::Failed,
             (None, Verdict::Skipped) => Fate::Skipped,

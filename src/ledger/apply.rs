@@ -238,6 +238,7 @@ fn of_verdict(counts: &mut Counts, verdict: Verdict) -> &mut u64 {
     match verdict {
         Verdict::Failed => &mut counts.failed,
         Verdict::Skipped => &mut counts.skipped,
+        Verdict::Repaired => &mut counts.repaired,
     }
 }
 

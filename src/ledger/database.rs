@@ -174,7 +174,7 @@ fn check_format(found: u32) -> Result<(), Error> {
     Ok(())
 }
 
-fn open_sled(path: &Path) -> Result<sled::Db, Error> {
+pub(super) fn open_sled(path: &Path) -> Result<sled::Db, Error> {
     let config =
         sled::Config::new().path(path).cache_capacity(CACHE).flush_every_ms(Some(COLLECT_EVERY_MS));
     let mut tries = LET_GO.as_millis() / 20;

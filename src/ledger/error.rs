@@ -59,8 +59,8 @@ impl Error {
             Self::Locked { .. } => "talk to the running drover, or stop it first",
             Self::Version { .. } => "run the newer drover that wrote it",
             Self::Damaged { .. } => {
-                "restart drover: it sets the damaged ledger aside and rebuilds it from the \
-                 destination; check the disk"
+                "restart drover: it sets the damaged ledger aside, keeps what is sound of it and \
+                 rebuilds the rest from the destination; check the disk"
             }
             Self::Full { .. } => "make room on the disk that holds `state`; drover then goes on",
             Self::Io { .. } | Self::Stuck => "check the disk that holds `state` and restart drover",

@@ -22,6 +22,7 @@ mod page;
 mod pages;
 mod query;
 mod rows;
+mod salvage;
 mod store;
 mod view;
 mod witness;
@@ -123,6 +124,18 @@ impl Ledger {
     /// The overview of a mailbox, for status; no lease is needed. `None` if it has no rows.
     pub async fn overview(&self, key: &MailboxKey) -> Result<Option<Overview>, Error> {
         self.shared.read_mailbox(key, |view, no| query::overview(view, no).map(Some)).await
+    }
+
+    /// The state of a mailbox. One that the ledger knows nothing of after it was damaged may have
+    /// had a state that is lost.
+    pub async fn state(&self, key: &MailboxKey) -> Result<MailboxState, Error> {
+        match self.overview(key).await? {
+            Some(overview) => Ok(overview.state),
+            None => {
+                let lost = self.shared.read(salvage::lost).await?;
+                Ok(MailboxState { lost, ..MailboxState::default() })
+            }
+        }
     }
 
     /// The passes of a mailbox, newest last; at most [`HISTORY`].

@@ -9,6 +9,7 @@ use chrono::Utc;
 
 use super::Error;
 use super::database::{DATABASE, Database, WITNESS, create_private, sync_directory};
+use super::salvage;
 
 const LOCK: &str = "lock";
 /// Holds what was found when damage was met at run time.
@@ -21,8 +22,8 @@ pub enum Opening {
     Fresh,
     /// It goes on where it was left.
     Continued,
-    /// There was one, but it was damaged. This one is empty: the mailboxes must be rebuilt from
-    /// their destinations, by adoption, before anything is copied.
+    /// There was one, but it was damaged. This one has what was still sound of it; the rest is
+    /// rebuilt from the destinations, by adoption, before anything is copied.
     Rebuild {
         /// What was wrong.
         reason: String,
@@ -39,7 +40,10 @@ pub(super) fn open(dir: &Path) -> Result<(File, Database, Opening), Error> {
         Ok(reason) => reason,
         Err(e) if e.kind() == io::ErrorKind::NotFound => match Database::open(dir) {
             Ok((database, true)) => return Ok((lock, database, Opening::Fresh)),
-            Ok((database, false)) => return Ok((lock, database, Opening::Continued)),
+            Ok((database, false)) => {
+                salvage::resume(&database, dir)?;
+                return Ok((lock, database, Opening::Continued));
+            }
             Err(Error::Damaged { what }) => what,
             Err(error) => return Err(error),
         },
@@ -48,6 +52,8 @@ pub(super) fn open(dir: &Path) -> Result<(File, Database, Opening), Error> {
     let moved_to = set_aside(dir)?;
     tracing::error!(%damage, moved_to = %moved_to.display(), "the ledger is damaged: set aside");
     let (database, _) = Database::open(dir)?;
+    let aside = moved_to.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    salvage::begin(&database, dir, &aside)?;
     Ok((lock, database, Opening::Rebuild { reason: damage.trim_end().to_owned(), moved_to }))
 }
 

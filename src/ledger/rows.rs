@@ -144,9 +144,12 @@ pub enum Verdict {
     Failed,
     /// Not tried again unless asked (`drover failed --retry`).
     Skipped,
+    /// Brought over, with a change without which the destination would not take it. Counts as
+    /// copied; the row only tells of the change.
+    Repaired,
 }
 
-/// A message that could not be brought over (law 6). Keyed by (folder, id).
+/// A message that could not be brought over (law 6), or not as it was. Keyed by (folder, id).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The source folder.
@@ -201,6 +204,9 @@ pub struct IntentItem {
     pub date: Option<i64>,
     /// Absent: it is being copied. Present: it is being moved from there.
     pub moved_from: Option<MovedFrom>,
+    /// Present: its copy with this id is being given `flags`; the base is in its record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flagged: Option<ItemId>,
 }
 
 /// Where a message that is being moved at the destination comes from.
@@ -223,6 +229,8 @@ pub enum Filed {
     Record(FolderNo, ItemId),
     /// As this retired row.
     Retired(u64),
+    /// Not yet, but an unsettled intent may have brought it there.
+    Stranger(PlaceNo, ItemId),
 }
 
 /// One change to a mailbox's ledger. A batch of them is committed whole or not at all.
@@ -280,6 +288,10 @@ pub struct MailboxState {
     pub blocked: Option<Blocked>,
     /// Transient failures in a row.
     pub failures_in_a_row: u32,
+    /// When the ledger was damaged, if what it said of the mailbox before may be lost with it:
+    /// also whether it was cut over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<DateTime<Utc>>,
 }
 
 /// Why a mailbox waits for an operator.
@@ -327,6 +339,9 @@ pub struct Counts {
     pub failed: u64,
     /// Failures that will not.
     pub skipped: u64,
+    /// Messages brought over with a change; they have a record, too.
+    #[serde(default)]
+    pub repaired: u64,
 }
 
 /// Everything about a mailbox that a pass needs at its start: O(folders), never O(messages).

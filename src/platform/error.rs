@@ -8,14 +8,18 @@ use super::Refusal;
 /// How much of the work an error spoils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// One command; the connection is fine.
-    Command,
+    /// One command and the message it was about; the connection is fine.
+    Message,
     /// One folder.
     Folder,
     /// The connection is of no use any more; another may do.
     Connection,
-    /// Nothing can be done with this account.
+    /// This mailbox, until an operator does something.
+    Mailbox,
+    /// Everything that uses this account, for a time.
     Account,
+    /// Everything that uses this server: it is to be gone easy on for a time.
+    Server,
 }
 
 /// Whether trying again is worth anything.
@@ -69,6 +73,16 @@ pub enum Error {
         /// As in the definition.
         host: String,
         /// Who tried.
+        user: String,
+        /// The server's words.
+        text: String,
+    },
+    /// The sign-in has run out in the middle of the work.
+    #[error("{host} wants {user} to sign in anew: {text}")]
+    Expired {
+        /// As in the definition.
+        host: String,
+        /// Who was signed in.
         user: String,
         /// The server's words.
         text: String,
@@ -131,15 +145,16 @@ impl Error {
             Self::Unreachable { .. }
             | Self::Broken { .. }
             | Self::Silent { .. }
+            | Self::Expired { .. }
             | Self::Protocol { .. } => Scope::Connection,
             Self::Tls { .. }
             | Self::Credentials { .. }
             | Self::Secret(_)
             | Self::Forbidden { .. }
-            | Self::Throttled { .. }
-            | Self::Quota(_) => Scope::Account,
+            | Self::Quota(_) => Scope::Mailbox,
+            Self::Throttled { .. } => Scope::Account,
             Self::FolderGone(_) | Self::EpochChanged(_) => Scope::Folder,
-            Self::Refused { .. } => Scope::Command,
+            Self::Refused { refusal, .. } => refusal.scope,
         }
     }
 
@@ -164,6 +179,7 @@ impl Error {
             Self::Credentials { .. } => "CredentialsRefused",
             Self::Secret(_) => "SecretUnreadable",
             Self::Forbidden { .. } => "AccessForbidden",
+            Self::Expired { .. } => "SessionExpired",
             Self::Throttled { .. } => "Throttled",
             Self::Quota(_) => "DestinationFull",
             Self::FolderGone(_) => "FolderGone",

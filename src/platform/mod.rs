@@ -13,7 +13,7 @@ use chrono::{DateTime, FixedOffset};
 use tokio::sync::mpsc;
 
 use crate::definition;
-use crate::flow::{Memory, Room};
+use crate::flow::{Memory, Patience, Room};
 use crate::model::{
     Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
     Keyword, Role,
@@ -21,8 +21,10 @@ use crate::model::{
 
 mod error;
 pub mod imap;
+mod remedy;
 
 pub use error::{Error, Retry, Scope};
+pub use remedy::Remedy;
 
 /// The result of a conversation with a platform.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -183,6 +185,9 @@ pub trait Source: Account {
         memory: &Memory,
         out: &mpsc::Sender<Message>,
     ) -> Result<()>;
+
+    /// Messages that the last fetch asked for and the server refused to give, with its words.
+    fn refused(&mut self) -> HashMap<ItemId, Refusal>;
 }
 
 /// A destination folder opened for writing.
@@ -219,13 +224,16 @@ pub struct Append {
 }
 
 /// What became of a batch that was handed to [`Destination::append`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Appended {
     /// Each message's own fate, in the batch's order.
     Each(Vec<Result<Landed, Refusal>>),
     /// The server refused the batch as a whole. Part of it may have landed all the same
     /// (RFC 3502 forbids that; servers do it): only the destination tells.
     Refused(Refusal),
+    /// The connection ended before all were answered. The fates of the first ones; what became
+    /// of the others only the destination tells.
+    Cut(Vec<Result<Landed, Refusal>>, Error),
 }
 
 /// Where an accepted message landed.
@@ -247,6 +255,12 @@ pub struct Refusal {
     /// True if trying the same again may help (`INUSE`, `UNAVAILABLE`, `SERVERBUG` …), false if
     /// the server will not take this message (`TOOBIG`, malformed …).
     pub transient: bool,
+    /// True if nothing but another message would help: it is too large.
+    pub hopeless: bool,
+    /// A change that may help.
+    pub remedy: Option<Remedy>,
+    /// What it concerns.
+    pub scope: Scope,
 }
 
 /// One change of flags at the destination: only what differs is sent, never a whole set.
@@ -299,6 +313,12 @@ pub trait Destination: Account {
     /// The connection broke: whether the batches in flight landed only the destination tells.
     async fn appended(&mut self) -> Result<Appended>;
 
+    /// A new connection in place of one that is broken, or that has refused so much that the
+    /// server may close it any moment. `true` if there is one; then the folder last opened is
+    /// open on it. Only while no batch waits for an answer, unless `broken`: then those are given
+    /// up, and what became of them only the destination tells.
+    async fn renew(&mut self, broken: bool) -> Result<bool>;
+
     /// Changes flags of messages of the opened folder. Messages that are gone are no error.
     async fn store_flags(
         &mut self,
@@ -333,6 +353,8 @@ pub struct Options {
     pub version: String,
     /// What servers offer and drover shall not use, as they spell it: `QRESYNC`, `MULTIAPPEND` …
     pub veto: Vec<String>,
+    /// What servers asked for on earlier connections.
+    pub patience: Patience,
 }
 
 impl Default for Options {
@@ -342,6 +364,7 @@ impl Default for Options {
             name: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
             veto: Vec::new(),
+            patience: Patience::default(),
         }
     }
 }

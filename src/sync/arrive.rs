@@ -2,14 +2,14 @@
 //! source's order, and what else is planned follows.
 
 use crate::ledger::{Change, Record};
-use crate::model::{IdSet, Item};
-use crate::platform::{self, FlagChange, Opened};
+use crate::model::{FolderName, FolderPath, IdSet, Item};
+use crate::platform::{self, Naming, Opened};
 
 use super::copy::Copy;
 use super::diff::carried;
 use super::job::{Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination};
-use super::plan::{Arrival, Departed, Departure, FolderPlan};
+use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
 use super::{Error, mend};
 
 impl Job {
@@ -22,7 +22,13 @@ impl Job {
             self.create(lane).await?;
         }
         let touched = |f: &FolderPlan| {
-            let arrives = |a: &Arrival| !matches!(a, Arrival::Refile { .. });
+            // A message that only the ledger has to learn of may have changed its flags on the way.
+            let arrives = |a: &Arrival| match a {
+                Arrival::Refile { item, of } => {
+                    self.flags && carried(&item.flags, self.deletes) != of.flags
+                }
+                Arrival::Copy(_) | Arrival::Adopt { .. } | Arrival::Move { .. } => true,
+            };
             f.arrivals.iter().any(arrives)
                 || !f.flags.is_empty()
                 || !f.relocations.is_empty()
@@ -59,22 +65,25 @@ impl Job {
     async fn create(&mut self, lane: &mut Lane) -> Result<(), Error> {
         let target = self.folders[0].target.clone();
         let role = target.role;
-        match lane.destination.create_folder(&self.place.name, role).await {
-            Ok(()) => {}
-            Err(platform::Error::Refused { refusal, .. }) if target.strict_name.is_some() => {
-                let Some((name, path)) = target.strict_name else { return Ok(()) };
-                tracing::info!(folder = %target.path, says = %refusal.text, "the destination refuses the folder's name; spelling it more cautiously");
+        let mut spellings = spellings(&target, lane.destination.naming()).into_iter();
+        let mut created = lane.destination.create_folder(&self.place.name, role).await;
+        while let Err(platform::Error::Refused { refusal, .. }) = &created
+            && !refusal.transient
+            && let Some((name, path)) = spellings.next()
+        {
+            tracing::info!(folder = %target.path, %path, says = %refusal.text, "the destination refuses the folder's name; spelling it otherwise");
+            let says = refusal.text.clone();
+            created = lane.destination.create_folder(&name, role).await;
+            if created.is_ok() {
                 self.notes.push(format!(
-                    "folder {} is called {path} at the destination, which refused its name: {}",
-                    target.path, refusal.text
+                    "folder {} is called {path} at the destination, which refused its name: {says}",
+                    target.path
                 ));
                 self.place.name = name;
                 self.place.path = path;
-                let name = &self.place.name;
-                lane.destination.create_folder(name, role).await.map_err(at_destination)?;
             }
-            Err(error) => return Err(at_destination(error)),
         }
+        created.map_err(at_destination)?;
         self.place.created = true;
         self.commit(vec![Change::PutPlace(self.place.clone())]).await
     }
@@ -95,16 +104,18 @@ impl Job {
         match self.place.epoch {
             Some(known) if known != opened.epoch => {
                 let place = self.place.clone();
-                let destination = lane.destination.as_mut();
                 let (ledger, overview) = (&self.ledger, &self.overview);
-                self.place =
-                    mend::place_anew(ledger, overview, destination, place, opened.epoch).await?;
+                self.place = mend::place_anew(ledger, overview, lane, place, opened.epoch).await?;
                 // What was planned by the old ids is planned anew by the next pass.
                 for folder in &mut self.folders {
                     folder.flags.clear();
                     folder.relocations.clear();
                     folder.departures.clear();
                     folder.cursor = None;
+                    let before = folder.arrivals.len();
+                    folder.arrivals.retain(|a| !matches!(a, Arrival::Adopt { .. }));
+                    let put_off = (before - folder.arrivals.len()) as u64;
+                    self.tally.accounts.deferred += put_off;
                 }
                 let name = &self.place.name;
                 return Ok(Some(lane.destination.open(name).await.map_err(at_destination)?));
@@ -122,7 +133,7 @@ impl Job {
         opened: &Opened,
     ) -> Result<(), Error> {
         self.refile(folder).await?;
-        self.adopt(lane, folder).await?;
+        self.adopt(folder).await?;
         let no = self.folders[folder].no;
         let counts = self.overview.counts.get(&no).copied().unwrap_or_default();
         let arrivals = std::mem::take(&mut self.folders[folder].arrivals);
@@ -139,7 +150,7 @@ impl Job {
                         Vec::new()
                     };
                     let failures = failures.into_iter().map(|f| (f.id, f)).collect();
-                    let mut copy = Copy { job: &mut *self, folder, opened, failures };
+                    let mut copy = Copy::new(&mut *self, folder, opened, failures);
                     copy.run(lane, &std::mem::take(&mut copies)).await?;
                 }
                 if !moves.is_empty() {
@@ -176,6 +187,10 @@ impl Job {
         for step in refiled.chunks(STEP) {
             let mut changes = Vec::new();
             let mut records = Vec::new();
+            // Those that were found here instead of where the ledger had them.
+            let here = step.iter().filter(|(_, of)| of.place == self.place.no);
+            let here: IdSet = here.filter_map(|(_, of)| of.at).collect();
+            changes.push(Change::DropStrangers(self.place.no, here));
             for (item, of) in step {
                 changes.push(unfile(of.filed));
                 let record = record_of(item, of, of.place, of.at);
@@ -190,38 +205,40 @@ impl Job {
         Ok(())
     }
 
-    /// Books messages found at the destination, and adds the flags they lack.
-    async fn adopt(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
+    /// Books messages found at the destination. The flags they lack are carried with the others:
+    /// their base is what both sides have.
+    async fn adopt(&mut self, folder: usize) -> Result<(), Error> {
         let plan = &self.folders[folder];
-        let (no, epoch) = (plan.no, self.place.epoch.unwrap_or_default());
-        let mut changes = Vec::new();
+        let no = plan.no;
         let mut records = Vec::new();
+        let mut lacking = Vec::new();
         let mut ids = IdSet::new();
         for arrival in &plan.arrivals {
             let Arrival::Adopt { item, at, origin, add, remove, fingerprint } = arrival else {
                 continue;
             };
-            if self.flags && !(add.is_empty() && remove.is_empty()) {
-                let (add, remove) = (add.clone(), remove.clone());
-                changes.push(FlagChange { id: *at, add, remove });
-            }
             ids.insert(*at);
-            records.push(Record {
+            let now = carried(&item.flags, self.deletes);
+            let base = if self.flags { now.minus(add).union(remove) } else { now.clone() };
+            let record = Record {
                 id: item.id,
                 place: self.place.no,
                 at: Some(*at),
                 origin: *origin,
-                flags: carried(&item.flags, self.deletes),
+                flags: base,
                 fingerprint: *fingerprint,
                 size: item.meta.map_or(0, |m| m.size),
                 date: item.meta.and_then(|m| m.date).map(|d| d.timestamp()),
-            });
+            };
+            if record.flags != now {
+                lacking.push(FlagCarry { record: record.clone(), now });
+            }
+            records.push(record);
         }
         if records.is_empty() {
             return Ok(());
         }
-        let (name, n) = (self.place.name.clone(), records.len() as u64);
-        lane.destination.store_flags(&name, epoch, &changes).await.map_err(at_destination)?;
+        let n = records.len() as u64;
         let healed: IdSet = records.iter().map(|r| r.id).collect();
         self.commit(vec![
             Change::DropStrangers(self.place.no, ids),
@@ -229,6 +246,7 @@ impl Job {
             Change::PutRecords(no, records),
         ])
         .await?;
+        self.folders[folder].flags.extend(lacking);
         self.tally.accounts.adopted += n;
         self.progress.advance(n, 0);
         Ok(())
@@ -250,6 +268,21 @@ impl Job {
         }
         self.commit(vec![change]).await
     }
+}
+
+/// What else a folder may be called whose name is refused: spelled more cautiously; with a mark at
+/// its end, for a name that the server keeps for itself (Exchange: `Files`); below a folder with
+/// such a mark.
+fn spellings(target: &Target, naming: &Naming) -> Vec<(FolderName, FolderPath)> {
+    let segments = target.path.segments();
+    let marked = |at: usize| {
+        let mark = |(n, s): (usize, &String)| if n == at { format!("{s}=") } else { s.clone() };
+        let path = FolderPath::new(segments.iter().enumerate().map(mark));
+        (naming.name(&path), path)
+    };
+    let mut all: Vec<_> = target.strict_name.clone().into_iter().collect();
+    all.extend((0..segments.len()).rev().map(marked));
+    all
 }
 
 fn brings(folder: &FolderPlan) -> bool {

@@ -14,7 +14,9 @@ use tokio_util::sync::CancellationToken;
 use crate::flow::Rate;
 use crate::ledger::{Change, Failure, Intent, IntentItem, Record, Verdict};
 use crate::model::{Epoch, Flags, FolderName, IdSet, Item, ItemId, fingerprint};
-use crate::platform::{Append, Appended, KeywordRule, Landed, Message, Opened, Refusal};
+use crate::platform::{
+    self, Append, Appended, Destination, KeywordRule, Landed, Message, Opened, Refusal, Scope,
+};
 
 use super::diff::carried;
 use super::job::Job;
@@ -34,32 +36,67 @@ const READ_AHEAD: usize = 256;
 /// A message refused this often is not tried again by itself.
 const ATTEMPTS: u32 = 3;
 
+/// Refusals in a row of which the server says they will pass, before it is believed that they
+/// are not the messages' fault.
+const OUTAGE: u32 = 3;
+
 /// A message that was read and named.
 struct Parcel {
     message: Message,
     named: Trait,
     message_id: Option<String>,
+    /// The server took it and did not say where it landed.
+    accepted: bool,
+    amended: Option<Amended>,
+}
+
+/// A message that was refused, and goes once more with a change.
+struct Amended {
+    append: Append,
+    /// What was changed, for people.
+    changes: Vec<String>,
+    /// Why.
+    says: String,
 }
 
 /// Parcels that travel together.
 struct Batch {
     intent: u64,
     parcels: Vec<Parcel>,
-    /// The server took them and did not say where they landed.
-    accepted: bool,
 }
 
 /// One copy run.
 pub(crate) struct Copy<'a> {
-    pub(crate) job: &'a mut Job,
+    job: &'a mut Job,
     /// Which of the job's folders.
-    pub(crate) folder: usize,
-    pub(crate) opened: &'a Opened,
+    folder: usize,
+    opened: &'a Opened,
     /// Earlier failures of the folder, by id.
-    pub(crate) failures: HashMap<ItemId, Failure>,
+    failures: HashMap<ItemId, Failure>,
+    /// Refused messages that go once more, changed.
+    again: VecDeque<Parcel>,
+    /// To be filed with the records of changed messages.
+    repairs: Vec<Change>,
+    /// Refusals on the destination's present connection.
+    refusals: u32,
+    /// Of those that will pass, how many in a row.
+    passing: u32,
+    /// What made it seem an outage.
+    outage: Option<Refusal>,
 }
 
-impl Copy<'_> {
+impl<'a> Copy<'a> {
+    pub(crate) fn new(
+        job: &'a mut Job,
+        folder: usize,
+        opened: &'a Opened,
+        failures: HashMap<ItemId, Failure>,
+    ) -> Self {
+        let (again, repairs, outage) = (VecDeque::new(), Vec::new(), None);
+        let (refusals, passing) = (0, 0);
+        Self { job, folder, opened, failures, again, repairs, refusals, passing, outage }
+    }
+
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
     /// pass to notice.
     pub(crate) async fn run(&mut self, lane: &mut Lane, items: &[Item]) -> Result<(), Error> {
@@ -90,7 +127,7 @@ impl Copy<'_> {
 
     async fn write(
         &mut self,
-        destination: &mut dyn crate::platform::Destination,
+        destination: &mut dyn Destination,
         mut receive: mpsc::Receiver<Message>,
         missing: &mut IdSet,
     ) -> Result<(), Error> {
@@ -111,32 +148,40 @@ impl Copy<'_> {
                     Err(mpsc::error::TryRecvError::Disconnected) => open = false,
                 }
             }
+            if flying.is_empty() {
+                if let Some(parcel) = self.again.pop_front() {
+                    let unclear = self.send(destination, vec![parcel], &mut changes).await?;
+                    self.look(destination, unclear.into_iter().collect(), &mut changes).await?;
+                    continue;
+                }
+                self.renew(destination).await?;
+            }
+            // Once something was refused, one at a time: what is under way behind a refused batch
+            // overtakes it.
+            let window = if self.refusals == 0 { IN_FLIGHT } else { 1 };
             let eager = flying.is_empty() || !open || is_full(&growing);
-            if !growing.is_empty() && flying.len() < IN_FLIGHT && eager {
+            if !growing.is_empty() && flying.len() < window && eager {
                 let batch = self.depart(std::mem::take(&mut growing), &mut changes);
                 // The intent is durable before a byte is sent, together with the outcomes that
                 // came in since.
                 self.job.commit(std::mem::take(&mut changes)).await?;
                 let appends = self.appends(&batch);
-                let name = &self.job.place.name;
-                destination.append(name, appends).await.map_err(at_destination)?;
+                let sent = destination.append(&self.job.place.name, appends).await;
                 flying.push_back(batch);
-            } else if let Some(batch) = flying.pop_front() {
-                let answer = destination.appended().await.map_err(at_destination)?;
-                let mut unclear = Vec::from_iter(self.arrive(batch, answer, &mut changes));
-                if !unclear.is_empty() {
-                    // Only the destination tells, and it can be asked once nothing is under way.
-                    while let Some(next) = flying.pop_front() {
-                        let answer = destination.appended().await.map_err(at_destination)?;
-                        unclear.extend(self.arrive(next, answer, &mut changes));
-                    }
-                    // Twins may be in different batches. What was taken is there, in the order
-                    // sent; only what is left of it can be another batch's.
-                    unclear.sort_by_key(|batch| !batch.accepted);
-                    for batch in unclear {
-                        self.look(destination, batch, &mut changes).await?;
-                    }
+                if let Err(error) = sent {
+                    // Answers may have come before the connection broke.
+                    self.drain(destination, &mut flying, Some(error), &mut changes).await?;
                 }
+            } else if let Some(batch) = flying.pop_front() {
+                let answer = destination.appended().await;
+                let (unclear, error) = self.arrive(batch, answer, &mut changes);
+                if let Some(batch) = unclear {
+                    flying.push_front(batch);
+                    self.drain(destination, &mut flying, error, &mut changes).await?;
+                } else if let Some(error) = error {
+                    self.drain(destination, &mut flying, Some(error), &mut changes).await?;
+                }
+                self.stop_if_outage(&mut changes).await?;
             } else if open {
                 match receive.recv().await {
                     Some(message) => growing.push(self.take(message, missing)),
@@ -146,6 +191,98 @@ impl Copy<'_> {
                 return self.job.commit(changes).await;
             }
         }
+    }
+
+    /// Settles all that is under way, the first of which only the destination can tell of, and it
+    /// can be asked once nothing is under way.
+    async fn drain(
+        &mut self,
+        destination: &mut dyn Destination,
+        flying: &mut VecDeque<Batch>,
+        mut error: Option<platform::Error>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Error> {
+        let mut unclear: Vec<Batch> = Vec::new();
+        if error.is_none() {
+            unclear.extend(flying.pop_front());
+        }
+        while error.is_none()
+            && let Some(batch) = flying.pop_front()
+        {
+            let answer = destination.appended().await;
+            let (rest, failed) = self.arrive(batch, answer, changes);
+            unclear.extend(rest);
+            error = failed;
+        }
+        unclear.extend(flying.drain(..));
+        if let Some(error) = error {
+            self.recover(destination, error, changes).await?;
+        }
+        // Twins may be in different batches. What was taken is there, in the order sent; only
+        // what is left of it can be another batch's.
+        unclear.sort_by_key(|batch| !batch.parcels.iter().all(|parcel| parcel.accepted));
+        unclear.reverse();
+        self.look(destination, unclear, changes).await
+    }
+
+    /// Goes on, on a new connection, if this one ended after it refused something: some servers
+    /// close after so many refusals, and one message must not end the pass for all others. Any
+    /// other error ends it; what is known until then is filed.
+    async fn recover(
+        &mut self,
+        destination: &mut dyn Destination,
+        error: platform::Error,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Error> {
+        self.job.commit(std::mem::take(changes)).await?;
+        let broke = matches!(error, platform::Error::Broken { .. });
+        if !broke || self.refusals == 0 {
+            return Err(at_destination(error));
+        }
+        tracing::info!(%error, refusals = self.refusals, "the destination ended the connection after refusals; connecting anew");
+        self.refusals = 0;
+        // The server may still be at work on what it was sent last.
+        tokio::time::sleep(self.job.context.settle_grace).await;
+        destination.renew(true).await.map_err(at_destination)?;
+        Ok(())
+    }
+
+    /// Takes a new connection before the server closes one that has refused too much.
+    async fn renew(&mut self, destination: &mut dyn Destination) -> Result<(), Error> {
+        if self.refusals > 0 && destination.renew(false).await.map_err(at_destination)? {
+            self.refusals = 0;
+        }
+        Ok(())
+    }
+
+    /// Sends parcels that nothing else is under way with. What only the destination can tell of
+    /// comes back.
+    async fn send(
+        &mut self,
+        destination: &mut dyn Destination,
+        parcels: Vec<Parcel>,
+        changes: &mut Vec<Change>,
+    ) -> Result<Option<Batch>, Error> {
+        let batch = self.depart(parcels, changes);
+        self.job.commit(std::mem::take(changes)).await?;
+        let appends = self.appends(&batch);
+        let answer = match destination.append(&self.job.place.name, appends).await {
+            Ok(()) => destination.appended().await,
+            Err(error) => Err(error),
+        };
+        let (unclear, error) = self.arrive(batch, answer, changes);
+        if let Some(error) = error {
+            self.recover(destination, error, changes).await?;
+        }
+        self.stop_if_outage(changes).await?;
+        Ok(unclear)
+    }
+
+    /// Ends the pass if the server refuses everything for now.
+    async fn stop_if_outage(&mut self, changes: &mut Vec<Change>) -> Result<(), Error> {
+        let Some(refusal) = self.outage.take() else { return Ok(()) };
+        self.job.commit(std::mem::take(changes)).await?;
+        Err(at_destination(platform::Error::Refused { command: "APPEND", refusal }))
     }
 
     /// Names a message and counts it as found.
@@ -162,11 +299,19 @@ impl Copy<'_> {
             },
             message_id: named.message_id,
             message,
+            accepted: false,
+            amended: None,
         }
     }
 
     /// Makes a batch and its intent.
-    fn depart(&mut self, parcels: Vec<Parcel>, changes: &mut Vec<Change>) -> Batch {
+    fn depart(&self, parcels: Vec<Parcel>, changes: &mut Vec<Change>) -> Batch {
+        let intent = self.job.intent();
+        changes.push(self.intent(intent, &parcels));
+        Batch { intent, parcels }
+    }
+
+    fn intent(&self, no: u64, parcels: &[Parcel]) -> Change {
         let folder = self.job.folders[self.folder].no;
         let deletes = self.job.deletes;
         let item = |p: &Parcel| IntentItem {
@@ -177,70 +322,88 @@ impl Copy<'_> {
             size: p.named.size,
             date: p.named.date,
             moved_from: None,
+            flagged: None,
         };
-        let intent = self.job.intent();
-        changes.push(Change::PutIntent(Intent {
-            no: intent,
+        Change::PutIntent(Intent {
+            no,
             place: self.job.place.no,
             epoch: self.opened.epoch,
             next: self.opened.next,
             made: Utc::now(),
             items: parcels.iter().map(item).collect(),
-        }));
-        Batch { intent, parcels, accepted: false }
+        })
     }
 
     fn appends(&mut self, batch: &Batch) -> Vec<Append> {
-        let one = |p: &Parcel| {
-            let flags = carried(&p.message.flags, self.job.deletes);
-            Append {
-                flags: kept(&flags, &self.opened.keywords, &mut self.job.lost_keywords),
-                date: p.message.date,
-                body: p.message.body.clone(),
-            }
-        };
-        batch.parcels.iter().map(one).collect()
+        batch.parcels.iter().map(|parcel| self.append(parcel)).collect()
     }
 
-    /// Books what an answer says. Gives the batch back if the answer does not say enough.
+    fn append(&mut self, parcel: &Parcel) -> Append {
+        if let Some(amended) = &parcel.amended {
+            return amended.append.clone();
+        }
+        let flags = carried(&parcel.message.flags, self.job.deletes);
+        Append {
+            flags: kept(&flags, &self.opened.keywords, &mut self.job.lost_keywords),
+            date: parcel.message.date,
+            body: parcel.message.body.clone(),
+        }
+    }
+
+    /// Books what an answer says. Gives back what it does not say enough of, and the error that
+    /// kept the rest from being answered.
     fn arrive(
         &mut self,
         batch: Batch,
-        answer: Appended,
+        answer: platform::Result<Appended>,
         changes: &mut Vec<Change>,
-    ) -> Option<Batch> {
-        let fates = match answer {
-            Appended::Each(fates) if fates.len() == batch.parcels.len() => fates,
+    ) -> (Option<Batch>, Option<platform::Error>) {
+        let (fates, error) = match answer {
+            Ok(Appended::Each(fates)) if fates.len() == batch.parcels.len() => (fates, None),
             // A batch of one that is refused is the message that is refused.
-            Appended::Refused(refusal) if batch.parcels.len() == 1 => vec![Err(refusal)],
-            _ => return Some(batch),
+            Ok(Appended::Refused(refusal)) if batch.parcels.len() == 1 => {
+                (vec![Err(refusal)], None)
+            }
+            Ok(Appended::Cut(fates, error)) => (fates, Some(error)),
+            Ok(Appended::Each(_)) => return (Some(batch), None),
+            Ok(Appended::Refused(_)) => {
+                self.refusals += 1;
+                return (Some(batch), None);
+            }
+            Err(error) => return (Some(batch), Some(error)),
         };
         let mut records = Vec::new();
-        let mut somewhere = Vec::new();
-        for (parcel, fate) in batch.parcels.into_iter().zip(fates) {
-            match fate {
-                Ok(Landed::At(at)) => records.push(self.landed(&parcel, Some(at))),
-                Ok(Landed::Somewhere) => somewhere.push(parcel),
-                Err(refusal) => changes.push(self.refused(&parcel, &refusal)),
+        let mut rest = Vec::new();
+        let mut fates = fates.into_iter();
+        for mut parcel in batch.parcels {
+            match fates.next() {
+                Some(Ok(Landed::At(at))) => records.push(self.landed(&parcel, Some(at))),
+                Some(Ok(Landed::Somewhere)) => {
+                    parcel.accepted = true;
+                    rest.push(parcel);
+                }
+                Some(Err(refusal)) => self.refused(parcel, refusal, changes),
+                None => rest.push(parcel),
             }
         }
         self.file(records, changes);
-        if somewhere.is_empty() {
+        if rest.is_empty() {
             changes.push(Change::DropIntent(batch.intent));
-            return None;
+            return (None, error);
         }
-        Some(Batch { intent: batch.intent, parcels: somewhere, accepted: true })
+        changes.push(self.intent(batch.intent, &rest));
+        (Some(Batch { intent: batch.intent, parcels: rest }), error)
     }
 
-    /// Looks at the destination for a batch whose answer was not enough; sends again, in
-    /// halves, what is not there, until each message has landed or is refused alone.
+    /// Looks at the destination for batches whose answer was not enough, the last one first;
+    /// sends again, in halves, what is not there, until each message has landed or is refused
+    /// alone.
     async fn look(
         &mut self,
-        destination: &mut dyn crate::platform::Destination,
-        batch: Batch,
+        destination: &mut dyn Destination,
+        mut stack: Vec<Batch>,
         changes: &mut Vec<Change>,
     ) -> Result<(), Error> {
-        let mut stack = vec![batch];
         while let Some(batch) = stack.pop() {
             let wanted: Vec<Trait> = batch.parcels.iter().map(|p| p.named).collect();
             let (epoch, since) = (self.opened.epoch, self.opened.next);
@@ -252,7 +415,7 @@ impl Copy<'_> {
                 match at {
                     Some(_) => records.push(self.landed(&parcel, at)),
                     // It was taken and is not to be seen: sending it again could only double it.
-                    None if batch.accepted => records.push(self.landed(&parcel, None)),
+                    None if parcel.accepted => records.push(self.landed(&parcel, None)),
                     None => rest.push(parcel),
                 }
             }
@@ -264,13 +427,12 @@ impl Copy<'_> {
                 halves.push(std::mem::replace(&mut rest, tail));
             }
             for parcels in halves {
-                let batch = self.depart(parcels, changes);
-                self.job.commit(std::mem::take(changes)).await?;
-                let appends = self.appends(&batch);
-                let name = &self.job.place.name;
-                destination.append(name, appends).await.map_err(at_destination)?;
-                let answer = destination.appended().await.map_err(at_destination)?;
-                stack.extend(self.arrive(batch, answer, changes));
+                self.renew(destination).await?;
+                stack.extend(self.send(destination, parcels, changes).await?);
+                // Before what comes after it.
+                while let Some(parcel) = self.again.pop_front() {
+                    stack.extend(self.send(destination, vec![parcel], changes).await?);
+                }
             }
         }
         Ok(())
@@ -283,6 +445,10 @@ impl Copy<'_> {
         self.job.tally.accounts.copied += 1;
         self.job.tally.bytes += parcel.named.size;
         self.job.progress.advance(1, parcel.named.size);
+        self.passing = 0;
+        if let Some(amended) = &parcel.amended {
+            self.repairs.push(self.repaired(parcel, amended));
+        }
         Record {
             id: parcel.message.id,
             place: self.job.place.no,
@@ -306,19 +472,57 @@ impl Copy<'_> {
             changes.push(Change::DropFailures(folder, healed));
         }
         changes.push(Change::PutRecords(folder, records));
+        changes.append(&mut self.repairs);
         changes.push(Change::PutPlace(self.job.place.clone()));
     }
 
-    fn refused(&mut self, parcel: &Parcel, refusal: &Refusal) -> Change {
-        let reason = match &refusal.code {
-            Some(code) => format!("the destination refused it: [{code}] {}", refusal.text),
-            None => format!("the destination refused it: {}", refusal.text),
-        };
-        let id = parcel.message.id;
-        let size = parcel.named.size;
-        // Too big today, too big tomorrow.
-        let final_word = refusal.code.as_deref() == Some("TOOBIG");
-        self.failure(id, size, parcel.message_id.clone(), reason, final_word)
+    /// The row that tells of a change without which a message would not have been taken.
+    fn repaired(&self, parcel: &Parcel, amended: &Amended) -> Change {
+        let plan = &self.job.folders[self.folder];
+        let (id, changes) = (parcel.message.id, amended.changes.join(", "));
+        let reason = format!("{changes}; without that, {}", amended.says);
+        tracing::info!(folder = %plan.folder.path, uid = %id, %reason, "a message was brought over with a change");
+        Change::PutFailure(Failure {
+            folder: plan.no,
+            id,
+            verdict: Verdict::Repaired,
+            message_id: parcel.message_id.clone(),
+            size: parcel.named.size,
+            reason,
+            attempts: self.failures.get(&id).map_or(0, |f| f.attempts) + 1,
+            at: Utc::now(),
+        })
+    }
+
+    /// A message was refused alone: it goes once more with what may help, or is given up.
+    fn refused(&mut self, mut parcel: Parcel, refusal: Refusal, changes: &mut Vec<Change>) {
+        self.refusals += 1;
+        let says = in_words("the destination refused it", &refusal);
+        if self.amend(&mut parcel, &refusal, &says) {
+            self.again.push_back(parcel);
+            return;
+        }
+        let (id, size) = (parcel.message.id, parcel.named.size);
+        let change = self.failure(id, size, parcel.message_id, says, &refusal);
+        changes.push(change);
+        self.passing = if refusal.transient { self.passing + 1 } else { 0 };
+        if self.passing >= OUTAGE {
+            self.passing = 0;
+            self.outage = Some(refusal);
+        }
+    }
+
+    /// Changes a message in a way that loses nothing of its content, if that may help.
+    fn amend(&mut self, parcel: &mut Parcel, refusal: &Refusal, says: &str) -> bool {
+        let Some(remedy) = refusal.remedy else { return false };
+        let mut append = self.append(parcel);
+        let changed =
+            remedy.apply(&mut append).or_else(|| remedy.next().and_then(|r| r.apply(&mut append)));
+        let Some(change) = changed else { return false };
+        let mut changes = parcel.amended.take().map_or(Vec::new(), |amended| amended.changes);
+        changes.push(change);
+        parcel.amended = Some(Amended { append, changes, says: says.to_owned() });
+        true
     }
 
     fn failure(
@@ -327,11 +531,12 @@ impl Copy<'_> {
         size: u64,
         message_id: Option<String>,
         reason: String,
-        final_word: bool,
+        refusal: &Refusal,
     ) -> Change {
         let plan = &self.job.folders[self.folder];
         let attempts = self.failures.get(&id).map_or(0, |f| f.attempts) + 1;
-        let verdict = if final_word || attempts >= ATTEMPTS {
+        let given_up = refusal.hopeless || attempts >= ATTEMPTS && !refusal.transient;
+        let verdict = if given_up {
             self.job.tally.accounts.skipped += 1;
             Verdict::Skipped
         } else {
@@ -355,6 +560,7 @@ impl Copy<'_> {
             return Ok(());
         }
         let name = self.job.folders[self.folder].folder.name.clone();
+        let refused = lane.source.refused();
         let there = lane.source.sight(&name, &missing).await.map_err(at_source)?;
         let gone = missing.len() - there.len() as u64;
         self.job.tally.accounts.deferred += gone;
@@ -366,8 +572,11 @@ impl Copy<'_> {
                 .ok()
                 .and_then(|at| items[at].meta)
                 .map_or(seen.size, |m| m.size);
-            let reason = "the source lists it but gave no content".to_owned();
-            changes.push(self.failure(seen.id, size, seen.message_id, reason, false));
+            let (reason, refusal) = match refused.get(&seen.id) {
+                Some(refusal) => (in_words("the source refused it", refusal), refusal),
+                None => ("the source lists it but gave no content".to_owned(), &NOTHING_SAID),
+            };
+            changes.push(self.failure(seen.id, size, seen.message_id, reason, refusal));
         }
         let moot: IdSet =
             self.failures.keys().copied().filter(|id| missing.contains(*id)).collect();
@@ -378,6 +587,24 @@ impl Copy<'_> {
             "messages did not come"
         );
         self.job.commit(changes).await
+    }
+}
+
+/// A refusal without a word.
+const NOTHING_SAID: Refusal = Refusal {
+    code: None,
+    text: String::new(),
+    transient: false,
+    hopeless: false,
+    remedy: None,
+    scope: Scope::Message,
+};
+
+fn in_words(what: &str, refusal: &Refusal) -> String {
+    match &refusal.code {
+        Some(code) if refusal.text == format!("[{code}]") => format!("{what}: [{code}]"),
+        Some(code) => format!("{what}: [{code}] {}", refusal.text),
+        None => format!("{what}: {}", refusal.text),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Flag changes at the destination: only differences from the base are sent (law 4).
 
-use crate::ledger::{Change, FolderNo, Record};
-use crate::model::Item;
+use std::collections::BTreeMap;
+
+use crate::ledger::{Change, FolderNo, Intent, IntentItem, PlaceNo, Record};
+use crate::model::{FolderName, Item};
 use crate::platform::{self, FlagChange, Opened};
 
 use super::Error;
@@ -30,59 +32,80 @@ impl Job {
     ) -> Result<(), Error> {
         let no = self.folders[folder].no;
         let flags = std::mem::take(&mut self.folders[folder].flags);
-        let moved_away: Vec<_> = flags.iter().filter(|f| f.record.place != self.place.no).collect();
-        if !moved_away.is_empty() {
-            // After the cutover a copy may stay where its source no longer is.
-            self.store_elsewhere(lane, no, &moved_away).await?;
+        let (here, moved_away): (Vec<_>, Vec<_>) =
+            flags.into_iter().partition(|f| f.record.place == self.place.no);
+        // After the cutover a copy may stay where its source no longer is.
+        let mut elsewhere: BTreeMap<PlaceNo, Vec<FlagCarry>> = BTreeMap::new();
+        for f in moved_away {
+            elsewhere.entry(f.record.place).or_default().push(f);
         }
-        let here: Vec<_> = flags.iter().filter(|f| f.record.place == self.place.no).collect();
-        for step in here.chunks(STEP) {
+        for (place, flags) in elsewhere {
+            let place = self.places.get(&place);
+            let (Some(place), Some(epoch)) = (place, place.and_then(|p| p.epoch)) else { continue };
+            let name = place.name.clone();
+            match lane.destination.open(&name).await {
+                Ok(there) if there.epoch == epoch => {
+                    self.carry_flags(lane, no, place.no, &name, &there, &flags).await?;
+                }
+                // Its user removed the folder, or made it anew: nothing of ours is there.
+                Ok(_) | Err(platform::Error::FolderGone(_)) => {}
+                Err(error) => return Err(at_destination(error)),
+            }
+        }
+        let name = self.place.name.clone();
+        self.carry_flags(lane, no, self.place.no, &name, opened, &here).await
+    }
+
+    /// Carries flag changes of copies in one place. What is stored and not booked yet stands in
+    /// an intent: should the source change its mind before the next pass, the base would not
+    /// tell that there is anything to take back.
+    async fn carry_flags(
+        &mut self,
+        lane: &mut Lane,
+        no: FolderNo,
+        place: PlaceNo,
+        name: &FolderName,
+        opened: &Opened,
+        flags: &[FlagCarry],
+    ) -> Result<(), Error> {
+        for step in flags.chunks(STEP) {
             let lost = &mut self.lost_keywords;
-            let change = |f: &&FlagCarry| {
+            let change = |f: &FlagCarry| {
                 let add = kept(&f.now.minus(&f.record.flags), &opened.keywords, lost);
                 let remove = f.record.flags.minus(&f.now);
                 Some(FlagChange { id: f.record.at?, add, remove })
             };
             let changes: Vec<FlagChange> = step.iter().filter_map(change).collect();
-            let name = self.place.name.clone();
-            let epoch = opened.epoch;
-            lane.destination.store_flags(&name, epoch, &changes).await.map_err(at_destination)?;
+            let item = |f: &FlagCarry| IntentItem {
+                folder: no,
+                id: f.record.id,
+                flags: f.now.clone(),
+                fingerprint: f.record.fingerprint,
+                size: f.record.size,
+                date: f.record.date,
+                moved_from: None,
+                flagged: f.record.at,
+            };
+            let intent = self.intent();
+            self.commit(vec![Change::PutIntent(Intent {
+                no: intent,
+                place,
+                epoch: opened.epoch,
+                next: opened.next,
+                made: chrono::Utc::now(),
+                items: step.iter().map(item).collect(),
+            })])
+            .await?;
+            let stored = lane.destination.store_flags(name, opened.epoch, &changes).await;
+            stored.map_err(at_destination)?;
             let booked = step.iter().map(|f| Record { flags: f.now.clone(), ..f.record.clone() });
-            self.commit(vec![Change::PutRecords(no, booked.collect())]).await?;
+            self.commit(vec![Change::DropIntent(intent), Change::PutRecords(no, booked.collect())])
+                .await?;
             self.tally.flag_changes += step.len() as u64;
             self.progress.advance(step.len() as u64, 0);
             if self.stop.is_cancelled() {
                 return Err(Error::Stopped);
             }
-        }
-        Ok(())
-    }
-
-    async fn store_elsewhere(
-        &mut self,
-        lane: &mut Lane,
-        no: FolderNo,
-        flags: &[&FlagCarry],
-    ) -> Result<(), Error> {
-        for f in flags {
-            let place = self.places.get(&f.record.place);
-            let epoch = place.and_then(|p| p.epoch);
-            let (Some(place), Some(epoch), Some(id)) = (place, epoch, f.record.at) else {
-                continue;
-            };
-            let change = FlagChange {
-                id,
-                add: f.now.minus(&f.record.flags),
-                remove: f.record.flags.minus(&f.now),
-            };
-            match lane.destination.store_flags(&place.name, epoch, &[change]).await {
-                Ok(()) => {}
-                Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => continue,
-                Err(error) => return Err(at_destination(error)),
-            }
-            let booked = Record { flags: f.now.clone(), ..f.record.clone() };
-            self.commit(vec![Change::PutRecords(no, vec![booked])]).await?;
-            self.tally.flag_changes += 1;
         }
         Ok(())
     }

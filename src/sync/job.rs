@@ -82,6 +82,7 @@ pub(super) fn unfile(filed: Filed) -> Change {
     match filed {
         Filed::Record(folder, id) => Change::DropRecords(folder, IdSet::range(id, id)),
         Filed::Retired(no) => Change::Unretire(no),
+        Filed::Stranger(place, at) => Change::DropStrangers(place, IdSet::range(at, at)),
     }
 }
 

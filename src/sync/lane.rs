@@ -21,11 +21,22 @@ impl Lane {
         Self::connect(context, mailbox, permits).await
     }
 
+    /// Did a server ask for fewer connections?
+    pub(crate) fn is_one_enough(context: &Context, mailbox: &Mailbox) -> bool {
+        let patience = &context.options.patience;
+        [&mailbox.source, &mailbox.destination]
+            .into_iter()
+            .any(|a| patience.is_strained(&server(a)))
+    }
+
     /// Opens one more lane if both servers may be connected to at once.
     pub(crate) async fn open_another(
         context: &Context,
         mailbox: &Mailbox,
     ) -> Option<Result<Self, Error>> {
+        if Self::is_one_enough(context, mailbox) {
+            return None;
+        }
         let source = context.connections.try_acquire(&server(&mailbox.source))?;
         let destination = context.connections.try_acquire(&server(&mailbox.destination))?;
         Some(Self::connect(context, mailbox, (source, destination)).await)

@@ -2,22 +2,22 @@
 //! their ids are over (UIDVALIDITY changed, a folder was made anew). Only the destination tells;
 //! nothing is guessed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use chrono::Utc;
 
 use crate::ledger::{
-    Change, Filed, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo, Record,
-    Retired, Stranger,
+    Change, Filed, FolderNo, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo,
+    Record, Retired, Stranger,
 };
-use crate::model::{Epoch, Fingerprint, IdSet, ItemId};
-use crate::platform::{Destination, FolderStatus, Sighting};
+use crate::model::{Epoch, Fingerprint, Flags, IdSet, ItemId};
+use crate::platform::{ContentDigest, Destination, FolderStatus, Sighting};
 
 use super::Error;
 use super::job::unfile;
-use super::lane::{Lane, at_destination};
-use super::pairing::{Sizes, Trait, pair};
+use super::lane::{Lane, at_destination, at_source};
+use super::pairing::{Paired, Sizes, Trait, pair};
 use super::recognise::stranger;
 
 /// Waits until nothing that an earlier pass sent can still be under way, then settles what it left.
@@ -41,7 +41,9 @@ pub(crate) async fn intents(
     // What one intent settles is no candidate for the next.
     let mut places = overview.places.clone();
     for intent in &overview.intents {
-        if intent.items.iter().any(|item| item.moved_from.is_some()) {
+        if intent.items.iter().any(|item| item.flagged.is_some()) {
+            flags(ledger, &places, lane, intent).await?;
+        } else if intent.items.iter().any(|item| item.moved_from.is_some()) {
             moves(ledger, &mut places, lane, intent).await?;
         } else {
             copies(ledger, &mut places, lane, intent).await?;
@@ -71,13 +73,18 @@ async fn copies(
         .iter()
         .map(|i| Trait { fingerprint: i.fingerprint, size: i.size, date: None, named: true })
         .collect();
-    let sure = pair(&ours, &theirs, Sizes::TwoServers).sure;
-    if sure.is_empty() {
+    let Paired { sure, doubtful } = pair(&ours, &theirs, Sizes::TwoServers);
+    if sure.is_empty() && doubtful.is_empty() {
         return Ok(());
     }
     // The crash may have come before the place was ever filed with its epoch.
     place.epoch = Some(intent.epoch);
     let mut changes = Vec::new();
+    // What is in doubt is filed where `recognise` looks, wherever its source is by now.
+    let doubtful = doubtful.iter().flat_map(|(_, theirs)| theirs);
+    let strangers: Vec<Stranger> = doubtful.map(|&at| stranger(&landed[at])).collect();
+    place.known.extend_set(&strangers.iter().map(|s| s.id).collect());
+    changes.push(Change::PutStrangers(place.no, strangers));
     for &(mine, yours) in &sure {
         let (item, at) = (&intent.items[mine], landed[yours].id);
         place.known.insert(at);
@@ -130,6 +137,39 @@ async fn appeared(
     destination.sight(&place.name, &nobodys).await.map_err(at_destination)
 }
 
+/// Books which of an intent's flags were stored: those that are as they should become. Whatever is
+/// not counts as never sent, and is sent again if the source still wants it.
+async fn flags(
+    ledger: &MailboxLedger,
+    places: &Places,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<(), Error> {
+    let mut changes = vec![Change::DropIntent(intent.no)];
+    let destination = lane.destination.as_mut();
+    if let Some(place) = places.get(&intent.place)
+        && let Some((epoch, _)) = open(destination, place).await?
+        && epoch == intent.epoch
+    {
+        let ids: IdSet = intent.items.iter().filter_map(|item| item.flagged).collect();
+        let seen = destination.sight(&place.name, &ids).await.map_err(at_destination)?;
+        let theirs: HashMap<ItemId, &Flags> = seen.iter().map(|s| (s.id, &s.flags)).collect();
+        for item in &intent.items {
+            let now = item.flagged.and_then(|at| theirs.get(&at));
+            let Some(now) = now else { continue };
+            let records = ledger.records(item.folder, &IdSet::range(item.id, item.id)).await?;
+            let same = |r: &Record| r.place == intent.place && r.at == item.flagged;
+            let Some(record) = records.into_iter().find(same) else { continue };
+            let (add, remove) = (item.flags.minus(&record.flags), record.flags.minus(&item.flags));
+            let (added, removed) = (add.minus(&add.minus(now)), remove.minus(now));
+            let flags = record.flags.union(&added).minus(&removed);
+            changes.push(Change::PutRecords(item.folder, vec![Record { flags, ..record }]));
+        }
+    }
+    ledger.commit(changes).await?;
+    Ok(())
+}
+
 /// Finds out which of an intent's moves happened.
 async fn moves(
     ledger: &MailboxLedger,
@@ -143,10 +183,19 @@ async fn moves(
     if let Some(place) = &place {
         landed = appeared(ledger, lane.destination.as_mut(), place, intent).await?;
     }
+    let mut items = Vec::new();
     for item in &intent.items {
         let Some(from) = &item.moved_from else { continue };
+        items.push((still_there(places, lane, from).await?, item, from));
+    }
+    // What left its origin has landed for sure; only then may its twin, still there, have.
+    items.sort_by_key(|(is_still_there, ..)| *is_still_there);
+    for (is_still_there, item, from) in items {
         let found = landed.iter().position(|s| s.fingerprint == item.fingerprint);
         if let Some(at) = found.map(|at| landed.remove(at).id) {
+            if is_still_there {
+                finish(places, lane, from).await?;
+            }
             changes.push(unfile(from.filed));
             changes.push(Change::DropStrangers(intent.place, IdSet::range(at, at)));
             let record = Record {
@@ -164,7 +213,7 @@ async fn moves(
                 place.epoch = Some(intent.epoch);
                 place.known.insert(at);
             }
-        } else if !still_there(places, lane, from).await? {
+        } else if !is_still_there {
             // Neither here nor there: its user took it away meanwhile.
             changes.extend(forget_copy(ledger, from).await?);
         }
@@ -175,6 +224,20 @@ async fn moves(
     }
     ledger.commit(changes).await?;
     Ok(())
+}
+
+/// A move that landed is done but for its origin, where the server has no MOVE (RFC 6851): there it
+/// is a copy that is removed afterwards.
+async fn finish(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<(), Error> {
+    let Some(place) = places.get(&from.place) else { return Ok(()) };
+    let (Some(epoch), ids) = (place.epoch, IdSet::range(from.at, from.at)) else { return Ok(()) };
+    match lane.destination.remove(&place.name, epoch, &ids).await {
+        Ok(())
+        | Err(crate::platform::Error::FolderGone(_) | crate::platform::Error::EpochChanged(_)) => {
+            Ok(())
+        }
+        Err(error) => Err(at_destination(error)),
+    }
 }
 
 async fn still_there(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<bool, Error> {
@@ -196,6 +259,7 @@ async fn forget_copy(ledger: &MailboxLedger, from: &MovedFrom) -> Result<Vec<Cha
             vec![Change::PutRecords(folder, lost)]
         }
         Filed::Retired(no) => vec![Change::Unretire(no)],
+        Filed::Stranger(place, at) => vec![Change::DropStrangers(place, IdSet::range(at, at))],
     })
 }
 
@@ -224,7 +288,7 @@ pub(crate) async fn places(
             && known != now
         {
             tracing::warn!(folder = %place.path, "the destination renewed the folder's ids; finding its messages again");
-            place_anew(ledger, overview, lane.destination.as_mut(), place.clone(), now).await?;
+            place_anew(ledger, overview, lane, place.clone(), now).await?;
             mended = true;
         }
     }
@@ -236,11 +300,11 @@ pub(crate) async fn places(
 pub(crate) async fn place_anew(
     ledger: &MailboxLedger,
     overview: &Overview,
-    destination: &mut dyn Destination,
+    lane: &mut Lane,
     mut place: Place,
     epoch: Epoch,
 ) -> Result<Place, Error> {
-    let opened = destination.open(&place.name).await.map_err(at_destination)?;
+    let opened = lane.destination.open(&place.name).await.map_err(at_destination)?;
     let all = match opened.next.0 {
         0 | 1 => IdSet::new(),
         next => IdSet::range(ItemId(1), ItemId(next - 1)),
@@ -248,9 +312,10 @@ pub(crate) async fn place_anew(
     let seen = if all.is_empty() || opened.messages == 0 {
         Vec::new()
     } else {
-        destination.sight(&place.name, &all).await.map_err(at_destination)?
+        lane.destination.sight(&place.name, &all).await.map_err(at_destination)?
     };
     let mut shelf = Shelf::new(&seen);
+    let mut known = by_content(ledger, overview, lane, &place, &mut shelf).await?;
     place.epoch = Some(epoch);
     place.known = all;
     let mut changes =
@@ -261,12 +326,13 @@ pub(crate) async fn place_anew(
             let page = ledger.page_after(folder.no, after).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
+            let found = |record: Record| {
+                let by_name = |shelf: &mut Shelf| shelf.take(record.fingerprint, record.size);
+                let at = known.remove(&(folder.no, record.id));
+                Record { at: at.unwrap_or_else(|| by_name(&mut shelf)), ..record }
+            };
             let here = |r: &Record| r.place == place.no && r.at.is_some();
-            let found: Vec<Record> = page
-                .into_iter()
-                .filter(here)
-                .map(|record| Record { at: shelf.take(record.fingerprint, record.size), ..record })
-                .collect();
+            let found: Vec<Record> = page.into_iter().filter(here).map(found).collect();
             if !found.is_empty() {
                 changes.push(Change::PutRecords(folder.no, found));
             }
@@ -284,26 +350,131 @@ pub(crate) async fn place_anew(
     Ok(place)
 }
 
-/// Messages that may be taken once each, by what names them.
+/// Where the copies are of the records that share their name with others, as their content tells.
+/// Of those that the source does not hold any more, and where the destination stores everything
+/// in another form, nothing is said.
+async fn by_content(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    lane: &mut Lane,
+    place: &Place,
+    shelf: &mut Shelf,
+) -> Result<HashMap<(FolderNo, ItemId), Option<ItemId>>, Error> {
+    let mut once: HashSet<Fingerprint> = HashSet::new();
+    let mut names: HashSet<Fingerprint> = HashSet::new();
+    let mut doubtful: BTreeMap<FolderNo, IdSet> = BTreeMap::new();
+    // Once to learn which names are shared, once for the messages that share them.
+    for is_counting in [true, false] {
+        for folder in overview.folders.values() {
+            let mut after = None;
+            loop {
+                let page = ledger.page_after(folder.no, after).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.id);
+                for record in page.iter().filter(|r| r.place == place.no && r.at.is_some()) {
+                    let name = record.fingerprint;
+                    if !is_counting && names.contains(&name) {
+                        doubtful.entry(folder.no).or_default().insert(record.id);
+                    } else if is_counting && (shelf.is_shared(name) || !once.insert(name)) {
+                        names.insert(name);
+                    }
+                }
+            }
+        }
+    }
+    let mut found = HashMap::new();
+    if names.is_empty() {
+        return Ok(found);
+    }
+    let copies: IdSet = shelf.of(&names).collect();
+    let digests = lane.destination.digest(&place.name, &copies).await.map_err(at_destination)?;
+    let mut supply: HashMap<ContentDigest, VecDeque<ItemId>> = HashMap::new();
+    for id in copies.iter() {
+        if let Some(digest) = digests.get(&id) {
+            supply.entry(*digest).or_default().push_back(id);
+        }
+    }
+    // Ids mean something only as long as the folder is the one they were recorded in.
+    let here = lane.source.folders().await.map_err(at_source)?;
+    for (no, ids) in doubtful {
+        let Some(folder) = overview.folders.get(&no) else { continue };
+        let same = |s: &FolderStatus| {
+            s.selectable && s.folder.name == folder.name && s.epoch == Some(folder.epoch)
+        };
+        if !here.iter().any(same) {
+            continue;
+        }
+        let ours = match lane.source.digest(&folder.name, &ids).await {
+            Ok(ours) => ours,
+            Err(crate::platform::Error::FolderGone(_)) => continue,
+            Err(error) => return Err(at_source(error)),
+        };
+        for id in ids.iter() {
+            let Some(digest) = ours.get(&id) else { continue };
+            let at = supply.get_mut(digest).and_then(VecDeque::pop_front);
+            found.insert((no, id), at);
+        }
+    }
+    if found.values().all(Option::is_none) {
+        found.clear();
+    }
+    shelf.taken.extend(found.values().copied().flatten());
+    Ok(found)
+}
+
+/// Messages that may be taken once each, by what names them. Those of one name may be all there
+/// are: each is taken in constant time.
 struct Shelf {
     rows: HashMap<Fingerprint, Vec<Stranger>>,
+    /// By name and size, in order: indexes into `rows`.
+    sized: HashMap<(Fingerprint, u64), VecDeque<usize>>,
+    /// By name, in order.
+    named: HashMap<Fingerprint, VecDeque<usize>>,
+    taken: HashSet<ItemId>,
 }
 
 impl Shelf {
     fn new(seen: &[Sighting]) -> Self {
-        let mut rows: HashMap<Fingerprint, Vec<Stranger>> = HashMap::new();
+        let mut shelf = Self {
+            rows: HashMap::new(),
+            sized: HashMap::new(),
+            named: HashMap::new(),
+            taken: HashSet::new(),
+        };
         for row in seen.iter().map(stranger) {
-            rows.entry(row.fingerprint).or_default().push(row);
+            let rows = shelf.rows.entry(row.fingerprint).or_default();
+            let at = rows.len();
+            rows.push(row);
+            shelf.sized.entry((row.fingerprint, row.size)).or_default().push_back(at);
+            shelf.named.entry(row.fingerprint).or_default().push_back(at);
         }
-        Self { rows }
+        shelf
     }
 
     /// The one of that size if there is one, else the first of that name: servers may store what
     /// they were given with another length.
     fn take(&mut self, fingerprint: Fingerprint, size: u64) -> Option<ItemId> {
-        let rows = self.rows.get_mut(&fingerprint)?;
-        let at = rows.iter().position(|row| row.size == size).or((!rows.is_empty()).then_some(0))?;
-        Some(rows.remove(at).id)
+        let rows = self.rows.get(&fingerprint)?;
+        let taken = &mut self.taken;
+        let sized = self.sized.get_mut(&(fingerprint, size));
+        for queue in sized.into_iter().chain(self.named.get_mut(&fingerprint)) {
+            while let Some(at) = queue.pop_front() {
+                if taken.insert(rows[at].id) {
+                    return Some(rows[at].id);
+                }
+            }
+        }
+        None
+    }
+
+    /// True if more than one message has that name.
+    fn is_shared(&self, fingerprint: Fingerprint) -> bool {
+        self.rows.get(&fingerprint).is_some_and(|rows| rows.len() > 1)
+    }
+
+    fn of(&self, names: &HashSet<Fingerprint>) -> impl Iterator<Item = ItemId> {
+        let rows = names.iter().filter_map(|name| self.rows.get(name));
+        rows.flatten().map(|row| row.id)
     }
 
     fn fingerprints(&self) -> HashSet<Fingerprint> {
@@ -311,7 +482,8 @@ impl Shelf {
     }
 
     fn rest(self) -> Vec<Stranger> {
-        self.rows.into_values().flatten().collect()
+        let taken = self.taken;
+        self.rows.into_values().flatten().filter(|row| !taken.contains(&row.id)).collect()
     }
 }
 

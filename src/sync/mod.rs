@@ -111,6 +111,14 @@ impl Progress {
         self.counters.stage.store(stage as u64, Ordering::Relaxed);
     }
 
+    /// Counts from the start again: the pass looks at everything anew.
+    pub fn restart(&self) {
+        let Counters { stage: _, messages, messages_total, bytes, bytes_total } = &*self.counters;
+        for counter in [messages, messages_total, bytes, bytes_total] {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// Says what the pass has set out to do.
     pub fn expect(&self, messages: u64, bytes: u64) {
         self.counters.messages_total.fetch_add(messages, Ordering::Relaxed);

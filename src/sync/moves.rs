@@ -2,7 +2,7 @@
 //! goes elsewhere now.
 
 use crate::ledger::{Change, Intent, IntentItem, MovedFrom, Record};
-use crate::model::{Item, ItemId};
+use crate::model::{IdSet, Item, ItemId};
 use crate::platform::{self, Opened};
 
 use super::job::{Job, STEP, record_of, unfile};
@@ -45,6 +45,7 @@ impl Job {
                     origin: of.origin,
                     filed: of.filed,
                 }),
+                flagged: None,
             };
             self.commit(vec![Change::PutIntent(Intent {
                 no: intent,
@@ -96,6 +97,7 @@ impl Job {
         run: &[(Item, Departed)],
         landed: Vec<Option<ItemId>>,
     ) -> Result<Vec<Option<ItemId>>, Error> {
+        let landed = self.seen_there(lane, run, landed).await?;
         let unknown: Vec<usize> = (0..landed.len()).filter(|&n| landed[n].is_none()).collect();
         if unknown.is_empty() {
             return Ok(landed);
@@ -118,6 +120,28 @@ impl Job {
             landed[n] = at;
         }
         Ok(landed)
+    }
+
+    /// Takes the server's word for where each of several landed only as far as that one is there
+    /// indeed: Yahoo pairs the ids of a move of many wrongly.
+    async fn seen_there(
+        &self,
+        lane: &mut Lane,
+        run: &[(Item, Departed)],
+        landed: Vec<Option<ItemId>>,
+    ) -> Result<Vec<Option<ItemId>>, Error> {
+        let ids: IdSet = landed.iter().copied().flatten().collect();
+        if ids.len() < 2 {
+            return Ok(landed);
+        }
+        let name = &self.place.name;
+        let seen = lane.destination.sight(name, &ids).await.map_err(at_destination)?;
+        let is = |id: ItemId, of: &Departed| {
+            let found = seen.binary_search_by_key(&id, |s| s.id).ok();
+            found.is_some_and(|at| seen[at].fingerprint == of.fingerprint)
+        };
+        let believed = landed.into_iter().zip(run);
+        Ok(believed.map(|(at, (_, of))| at.filter(|&id| is(id, of))).collect())
     }
 
     /// Moves settled messages here from the place where the folder went before.

@@ -43,7 +43,11 @@ impl<'a> Namer<'a> {
         let plain = self.fit(&wanted, false);
         let strict = self.fit(&wanted, true);
         let exists = |path: &FolderPath| self.find(path).is_some();
-        let path = if !exists(&plain) && exists(&strict) { &strict } else { &plain };
+        let marked = reserved(&plain);
+        let path = match [&plain, &strict, &marked].into_iter().find(|path| exists(path)) {
+            Some(path) => path,
+            None => &plain,
+        };
         let name = match self.find(path) {
             Some(there) => there.folder.name.clone(),
             None => self.naming.name(path),
@@ -143,6 +147,15 @@ impl<'a> Namer<'a> {
         }
         FolderPath::new(segments)
     }
+}
+
+/// What a folder was called whose name the destination keeps for itself.
+fn reserved(path: &FolderPath) -> FolderPath {
+    let mut segments = path.segments().to_vec();
+    if let Some(last) = segments.last_mut().filter(|_| !path.is_inbox()) {
+        last.push('=');
+    }
+    FolderPath::new(segments)
 }
 
 /// Blanks at either end are refused or cut by many servers.

@@ -20,7 +20,7 @@ use super::job::{Job, Tally};
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Survey};
-use super::{Context, Error, Progress, Report, Stage, mend};
+use super::{Context, Error, Progress, Report, Side, Stage, mend};
 use crate::platform;
 
 /// Runs one pass over a mailbox and files it in the history. What was done before an error or a
@@ -38,7 +38,7 @@ pub async fn run(
     let began = Utc::now();
     let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
     let pass = Pass { context, mailbox, kind, progress, stop, ledger: &ledger };
-    let outcome = pass.run(began).await;
+    let outcome = pass.go(began).await;
     let record = match &outcome {
         Ok(report) => report.record.clone(),
         Err(Error::Stopped) => return outcome,
@@ -88,6 +88,34 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
+    /// Runs the pass, and once more where that is all it takes: with a new sign-in in place of one
+    /// that ran out, with a folder made anew that vanished under way. What the first run did, the
+    /// second finds done and counts as already there.
+    async fn go(&self, began: chrono::DateTime<Utc>) -> Result<Report, Error> {
+        let (mut signed_in_anew, mut made_anew) = (false, false);
+        loop {
+            let outcome = self.run(began).await;
+            let Err(Error::Platform { side, error }) = outcome else { return outcome };
+            match (side, error) {
+                (side, platform::Error::Expired { host, user, text }) => {
+                    // Long passes outlive many tokens; one that is over at once is no good.
+                    if signed_in_anew && self.progress.read().messages == 0 {
+                        let error = platform::Error::Credentials { host, user, text };
+                        return Err(Error::Platform { side, error });
+                    }
+                    signed_in_anew = true;
+                    tracing::info!(%side, says = %text, "the sign-in ran out; signing in anew");
+                }
+                (Side::Destination, platform::Error::FolderGone(name)) if !made_anew => {
+                    made_anew = true;
+                    tracing::info!(folder = %name, "the folder vanished at the destination; looking again");
+                }
+                (side, error) => return Err(Error::Platform { side, error }),
+            }
+            self.progress.restart();
+        }
+    }
+
     async fn run(&self, began: chrono::DateTime<Utc>) -> Result<Report, Error> {
         let (stop, progress) = (self.stop, self.progress);
         let lane = stop.run_until_cancelled(Lane::open(self.context, self.mailbox)).await;
@@ -290,7 +318,8 @@ impl Pass<'_> {
             set.spawn(async move {
                 match Lane::open_another(&context, &mailbox).await {
                     Some(Ok(lane)) => {
-                        let (done, lane, error) = worker(lane, &queue, &halt).await;
+                        let more = || !Lane::is_one_enough(&context, &mailbox);
+                        let (done, lane, error) = worker(lane, &queue, &halt, more).await;
                         lane.close().await;
                         (done, error)
                     }
@@ -303,7 +332,7 @@ impl Pass<'_> {
                 }
             });
         }
-        let (mut done, lane, mut error) = worker(lane, &queue, &halt).await;
+        let (mut done, lane, mut error) = worker(lane, &queue, &halt, || true).await;
         while let Some(joined) = set.join_next().await {
             match joined {
                 Ok((more, failed)) => {
@@ -329,9 +358,10 @@ async fn worker(
     mut lane: Lane,
     queue: &Mutex<VecDeque<Job>>,
     halt: &CancellationToken,
+    more: impl Fn() -> bool + Send,
 ) -> (Vec<Job>, Lane, Option<Error>) {
     let mut done = Vec::new();
-    while !halt.is_cancelled() {
+    while !halt.is_cancelled() && more() {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let Some(mut job) = next else { break };
         job.stop = halt.clone();
@@ -368,7 +398,7 @@ fn entangled(plan: &Plan) -> BTreeSet<FolderNo> {
     let filed = |a: &Arrival| match a {
         Arrival::Move { of, .. } | Arrival::Refile { of, .. } => match of.filed {
             Filed::Record(folder, _) => Some(folder),
-            Filed::Retired(_) => None,
+            Filed::Retired(_) | Filed::Stranger(..) => None,
         },
         Arrival::Copy(_) | Arrival::Adopt { .. } => None,
     };

@@ -2,10 +2,12 @@
 //! returned there (then their copy moves along), or at the destination already (then they are
 //! adopted). What the naming headers leave in doubt, the content decides.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use crate::ledger::{Change, FolderNo, Intent, Origin, Place, PlaceNo, Stranger};
-use crate::model::{Flags, FolderName, IdSet, Item, ItemId};
+use crate::ledger::{
+    Change, Filed, FolderNo, Intent, IntentItem, Origin, Place, PlaceNo, Stranger,
+};
+use crate::model::{Fingerprint, Flags, FolderName, IdSet, Item, ItemId};
 use crate::platform::{ContentDigest, FolderStatus, Sighting};
 
 use super::Error;
@@ -25,6 +27,8 @@ enum Held {
     Gone(usize, usize),
     Closed(usize, usize),
     Retired,
+    /// At the destination, perhaps by an intent that is not settled.
+    Claimed,
 }
 
 /// Decides about all new messages of all folders; answers their arrivals, folder by folder. What
@@ -50,6 +54,8 @@ pub(crate) async fn all(
 
     let mut arrivals: HashMap<New, Arrival> = HashMap::new();
     moved(basis, lane, works, closed, &news, &sightings, places, &mut arrivals).await?;
+    let mut strangers = strangers;
+    catch_up(basis, lane, works, &news, places, &mut strangers, &mut arrivals).await?;
     adopted(basis, lane, works, &news, &sightings, strangers, places, &mut arrivals).await?;
 
     let decide = |(w, items): (usize, Vec<Item>)| {
@@ -129,7 +135,8 @@ async fn sight(
 ) -> Result<HashMap<New, Sighting>, Error> {
     let left = works.iter().any(|w| !w.diff.gone.is_empty())
         || closed.iter().any(|c| !c.gone.is_empty())
-        || basis.overview.retired > 0;
+        || basis.overview.retired > 0
+        || !basis.overview.intents.is_empty();
     let mut sightings = HashMap::new();
     for (w, work) in works.iter().enumerate() {
         let adoptable = strangers.get(&work.place).is_some_and(|s| !s.is_empty());
@@ -186,6 +193,7 @@ async fn moved(
         let rows = basis.ledger.retired(&wanted).await?;
         departed.extend(rows.iter().map(|row| (Held::Retired, Departed::from_retired(row))));
     }
+    departed.extend(unsettled(basis).await?.into_iter().map(|of| (Held::Claimed, of)));
     if departed.is_empty() {
         return Ok(());
     }
@@ -197,9 +205,19 @@ async fn moved(
     let apart: BTreeSet<PlaceNo> = works.iter().map(|work| work.place).collect();
     let apart: Vec<Option<PlaceNo>> =
         if moves { vec![None] } else { apart.into_iter().map(Some).collect() };
-    let rounds: Vec<(Option<usize>, Option<PlaceNo>)> =
-        renewed.chain([None]).flat_map(|only| apart.iter().map(move |&at| (only, at))).collect();
-    for (only, place) in rounds {
+    let mut rounds: Vec<(Option<usize>, Option<PlaceNo>, bool)> = renewed
+        .chain([None])
+        .flat_map(|only| apart.iter().map(move |&at| (only, at, false)))
+        .collect();
+    // What an unsettled intent left comes last, and only to messages that have moved on: where
+    // they have not, it is known which of them the intent meant; see `adopted`.
+    rounds.extend(apart.iter().map(|&at| (None, at, true)));
+    let claims = claims(&basis.overview.intents);
+    let meant = |at: &New| {
+        let (work, id) = (&works[at.0], news[at.0][at.1].id);
+        claims.get(&(work.no, id)).is_some_and(|(intent, _)| intent.place == work.place)
+    };
+    for (only, place, claimed_by_intents) in rounds {
         let folder = only.map(|c| &closed[c].before.name);
         let mut left: Vec<New> = sightings
             .keys()
@@ -208,9 +226,11 @@ async fn moved(
             .filter(|at| folder.is_none_or(|name| works[at.0].folder.name == *name))
             .filter(|at| place.is_none_or(|place| works[at.0].place == place))
             .collect();
-        left.sort_unstable();
+        // What an intent meant comes first, and what it left is handed to others only in excess.
+        left.sort_unstable_by_key(|at| (claimed_by_intents && !meant(at), *at));
         let right: Vec<usize> = (0..departed.len())
             .filter(|at| !claimed.contains(at))
+            .filter(|&at| matches!(departed[at].0, Held::Claimed) == claimed_by_intents)
             .filter(|&at| place.is_none_or(|place| departed[at].1.place == place))
             .filter(|&at| {
                 only.is_none_or(|c| matches!(departed[at].0, Held::Closed(of, _) if of == c))
@@ -222,7 +242,8 @@ async fn moved(
             .iter()
             .map(|&at| {
                 let d = &departed[at].1;
-                Trait { fingerprint: d.fingerprint, size: d.size, date: d.date, named: true }
+                let named = !matches!(departed[at].0, Held::Claimed);
+                Trait { fingerprint: d.fingerprint, size: d.size, date: d.date, named }
             })
             .collect();
         let mut paired = pair(&ours, &theirs, Sizes::OneServer);
@@ -241,18 +262,37 @@ async fn moved(
                 let d = &departed[right[y]].1;
                 Some((y, *theirs_by.get(&(d.place, d.at?))?))
             });
-            let mut found = by_digest(&my.collect::<Vec<_>>(), &your.collect::<Vec<_>>());
+            let (my, mut your): (Vec<_>, Vec<_>) = (my.collect(), your.collect());
+            if claimed_by_intents {
+                // Where the message still is where the intent meant it, its copy stays for it.
+                for (m, digest) in my.iter().filter(|(m, _)| meant(&left[*m])) {
+                    let place = works[left[*m].0].place;
+                    let its = |(y, other): &(usize, ContentDigest)| {
+                        other == digest && departed[right[*y]].1.place == place
+                    };
+                    if let Some(at) = your.iter().position(its) {
+                        your.remove(at);
+                    }
+                }
+            }
+            let my: Vec<_> = my
+                .into_iter()
+                .filter(|(m, _)| !claimed_by_intents || !meant(&left[*m]))
+                .collect();
+            let mut found = by_digest(&my, &your);
             // A copy that its user removed cannot be compared any more. Headers, size and date
             // agree: better to leave it removed than to bring it back (law 4).
             let is_lost =
                 |d: &Departed| d.at.is_none_or(|at| !theirs_by.contains_key(&(d.place, at)));
-            let mut lost: Vec<usize> =
-                yours.iter().copied().filter(|&y| is_lost(&departed[right[y]].1)).collect();
-            for m in mine {
-                if !found.iter().any(|(a, _)| *a == m)
-                    && let Some(at) = lost.iter().position(|&y| theirs[y].date == ours[m].date)
-                {
-                    found.push((m, lost.swap_remove(at)));
+            let mut lost: HashMap<Option<i64>, VecDeque<usize>> = HashMap::new();
+            for &y in yours.iter().filter(|&&y| is_lost(&departed[right[y]].1)) {
+                lost.entry(theirs[y].date).or_default().push_back(y);
+            }
+            let paired_by_content: HashSet<usize> = found.iter().map(|(m, _)| *m).collect();
+            let mine = mine.into_iter().filter(|&m| !claimed_by_intents || !meant(&left[m]));
+            for m in mine.filter(|m| !paired_by_content.contains(m)) {
+                if let Some(y) = lost.get_mut(&ours[m].date).and_then(VecDeque::pop_front) {
+                    found.push((m, y));
                 }
             }
             paired.sure.extend(found);
@@ -273,6 +313,42 @@ async fn moved(
     Ok(())
 }
 
+/// What unsettled intents may have brought to the destination: the strangers that look like one of
+/// their messages. Only their content can tell, and the message may be elsewhere at the source by
+/// now.
+async fn unsettled(basis: &Basis<'_>) -> Result<Vec<Departed>, Error> {
+    let mut found = BTreeMap::new();
+    for intent in &basis.overview.intents {
+        let mut sizes: HashMap<Fingerprint, Vec<&IntentItem>> = HashMap::new();
+        for item in intent.items.iter().filter(|i| i.moved_from.is_none() && i.flagged.is_none()) {
+            sizes.entry(item.fingerprint).or_default().push(item);
+        }
+        if sizes.is_empty() {
+            continue;
+        }
+        for stranger in basis.ledger.strangers(intent.place).await? {
+            let Some(items) = sizes.get(&stranger.fingerprint) else { continue };
+            let item = items.iter().find(|i| i.size == stranger.size).unwrap_or(&items[0]);
+            if stranger.id >= intent.next {
+                found.insert(
+                    (intent.place, stranger.id),
+                    Departed {
+                        filed: Filed::Stranger(intent.place, stranger.id),
+                        place: intent.place,
+                        at: Some(stranger.id),
+                        origin: Origin::Copied,
+                        flags: item.flags.clone(),
+                        fingerprint: item.fingerprint,
+                        size: item.size,
+                        date: None,
+                    },
+                );
+            }
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
 fn drop_claimed(
     works: &mut [Work],
     closed: &mut [Closed],
@@ -285,7 +361,7 @@ fn drop_claimed(
         match departed[at].0 {
             Held::Gone(w, n) => from_works.insert((w, n)),
             Held::Closed(c, n) => from_closed.insert((c, n)),
-            Held::Retired => false,
+            Held::Retired | Held::Claimed => false,
         };
     }
     for (w, work) in works.iter_mut().enumerate() {
@@ -296,6 +372,88 @@ fn drop_claimed(
         let mut n = 0..;
         folder.gone.retain(|_| n.next().is_some_and(|n| !from_closed.contains(&(c, n))));
     }
+}
+
+/// Where a copy is not where the ledger has it, an equal message that nobody has paired may be it:
+/// then the ledger is older than the destination (it was put back from a backup), and learns now
+/// what a later one knew. Whether drover wrote it is not known any more.
+async fn catch_up(
+    basis: &Basis<'_>,
+    lane: &mut Lane,
+    works: &[Work],
+    news: &[Vec<Item>],
+    places: &BTreeMap<PlaceNo, Place>,
+    strangers: &mut HashMap<PlaceNo, Vec<Stranger>>,
+    arrivals: &mut HashMap<New, Arrival>,
+) -> Result<(), Error> {
+    let claimed = |arrival: &Arrival| match arrival {
+        Arrival::Move { of, .. } | Arrival::Refile { of, .. } => Some(of.clone()),
+        Arrival::Copy(_) | Arrival::Adopt { .. } => None,
+    };
+    let taken: HashSet<(PlaceNo, ItemId)> = arrivals
+        .values()
+        .filter_map(|arrival| match claimed(arrival)?.filed {
+            Filed::Stranger(place, id) => Some((place, id)),
+            Filed::Record(..) | Filed::Retired(_) => None,
+        })
+        .collect();
+    for (&place, strangers) in strangers.iter_mut() {
+        strangers.retain(|s| !taken.contains(&(place, s.id)));
+    }
+    for (&place, strangers) in strangers {
+        let names: HashSet<Fingerprint> = strangers.iter().map(|s| s.fingerprint).collect();
+        let mut suspects: BTreeMap<New, Departed> = BTreeMap::new();
+        for (at, arrival) in arrivals.iter().filter(|(at, _)| works[at.0].place == place) {
+            let Some(of) = claimed(arrival) else { continue };
+            let settled = !matches!(of.filed, Filed::Stranger(..));
+            if settled && names.contains(&of.fingerprint) {
+                suspects.insert(*at, of);
+            }
+        }
+        let mut copies: HashMap<PlaceNo, IdSet> = HashMap::new();
+        for of in suspects.values() {
+            copies.entry(of.place).or_default().extend_set(&of.at.into_iter().collect());
+        }
+        for (place, ids) in copies {
+            let Some(name) = present_name(basis, places, place) else { continue };
+            let there: HashSet<ItemId> = match lane.destination.sight(&name, &ids).await {
+                Ok(seen) => seen.iter().map(|s| s.id).collect(),
+                Err(crate::platform::Error::FolderGone(_)) => HashSet::new(),
+                Err(error) => return Err(at_destination(error)),
+            };
+            let stands = |of: &Departed| of.at.is_some_and(|at| there.contains(&at));
+            suspects.retain(|_, of| of.place != place || !stands(of));
+        }
+        suspects.retain(|_, of| of.at.is_some());
+        if suspects.is_empty() {
+            continue;
+        }
+        let lost: HashSet<Fingerprint> = suspects.values().map(|of| of.fingerprint).collect();
+        let candidates: IdSet =
+            strangers.iter().filter(|s| lost.contains(&s.fingerprint)).map(|s| s.id).collect();
+        let which: Vec<New> = suspects.keys().copied().collect();
+        let mut ours: Vec<_> = digest_news(lane, works, news, &which).await?.into_iter().collect();
+        ours.sort_unstable();
+        let theirs =
+            digest_copies(basis, lane, places, &HashMap::from([(place, candidates)])).await?;
+        let mut supply: HashMap<ContentDigest, VecDeque<ItemId>> = HashMap::new();
+        for s in strangers.iter() {
+            if let Some(digest) = theirs.get(&(place, s.id)) {
+                supply.entry(*digest).or_default().push_back(s.id);
+            }
+        }
+        let mut found: HashSet<ItemId> = HashSet::new();
+        for (at, digest) in ours {
+            let Some(id) = supply.get_mut(&digest).and_then(VecDeque::pop_front) else { continue };
+            let Some(of) = suspects.remove(&at) else { continue };
+            found.insert(id);
+            let item = news[at.0][at.1].clone();
+            let of = Departed { place, at: Some(id), origin: Origin::Adopted, ..of };
+            arrivals.insert(at, Arrival::Refile { item, of });
+        }
+        strangers.retain(|s| !found.contains(&s.id));
+    }
+    Ok(())
 }
 
 /// Pairs the rest with what stands at the destination and nobody has paired yet.
@@ -371,7 +529,7 @@ async fn adopted(
 fn claims(intents: &[Intent]) -> HashMap<(FolderNo, ItemId), (&Intent, &Flags)> {
     let mut claims = HashMap::new();
     for intent in intents {
-        for item in intent.items.iter().filter(|item| item.moved_from.is_none()) {
+        for item in intent.items.iter().filter(|i| i.moved_from.is_none() && i.flagged.is_none()) {
             claims.insert((item.folder, item.id), (intent, &item.flags));
         }
     }

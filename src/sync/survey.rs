@@ -174,6 +174,8 @@ async fn compare(basis: &Basis<'_>, source: &mut dyn Source, work: &mut Work) ->
     } else {
         Vec::new()
     };
+    // What was brought over has a record and is no failure.
+    failures.retain(|failure| failure.verdict != Verdict::Repaired);
     for failure in failures.iter_mut().filter(|failure| failure.attempts > 0) {
         // An accepted loss is not tried again, unless somebody asks for that: then its count of
         // attempts begins anew.

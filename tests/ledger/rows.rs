@@ -15,11 +15,11 @@ use drover::model::{
 
 use super::{INBOX, SENT, key, open, open_alice, record, records};
 
-fn noon() -> DateTime<Utc> {
+pub(crate) fn noon() -> DateTime<Utc> {
     "2026-03-01T12:00:00.123456789Z".parse().unwrap()
 }
 
-fn folder(no: FolderNo, path: &str) -> FollowedFolder {
+pub(crate) fn folder(no: FolderNo, path: &str) -> FollowedFolder {
     FollowedFolder {
         no,
         name: FolderName(b"Entw&APw-rfe\xff".to_vec()),
@@ -32,7 +32,7 @@ fn folder(no: FolderNo, path: &str) -> FollowedFolder {
     }
 }
 
-fn place(no: u32) -> Place {
+pub(crate) fn place(no: u32) -> Place {
     Place {
         no: PlaceNo(no),
         name: FolderName(b"INBOX".to_vec()),
@@ -52,6 +52,7 @@ fn intent(no: u64) -> Intent {
         size: 12,
         date: Some(1_12),
         moved_from,
+        flagged: None,
     };
     let moved = MovedFrom {
         place: PlaceNo(2),
@@ -123,6 +124,7 @@ async fn every_row_comes_back_after_a_restart() {
             since: noon(),
         }),
         failures_in_a_row: 2,
+        lost: Some(noon()),
         ..MailboxState::default()
     };
     let stranger = Stranger { id: ItemId(8), fingerprint: Fingerprint(1), size: 2 };
@@ -154,8 +156,8 @@ async fn every_row_comes_back_after_a_restart() {
     assert_eq!(overview.folders[&INBOX], folder(INBOX, "INBOX"));
     assert_eq!(overview.folders[&SENT], folder(SENT, "Gesendet/A=2FB"));
     assert_eq!(overview.places[&PlaceNo(1)], place(1));
-    assert_eq!(overview.counts[&INBOX], Counts { records: 3, failed: 0, skipped: 0 });
-    assert_eq!(overview.counts[&SENT], Counts { records: 0, failed: 1, skipped: 1 });
+    assert_eq!(overview.counts[&INBOX], Counts { records: 3, failed: 0, skipped: 0, repaired: 0 });
+    assert_eq!(overview.counts[&SENT], Counts { records: 0, failed: 1, skipped: 1, repaired: 0 });
     assert_eq!(overview.intents, [intent(1), intent(2)]);
     assert_eq!(overview.retired, 1);
     assert_eq!(overview.state, state);
@@ -236,11 +238,11 @@ async fn failures_are_counted_by_verdict_through_every_change() {
         .unwrap();
     alice.commit(vec![put(1, Verdict::Skipped)]).await.unwrap();
     let counts = alice.overview().await.unwrap().counts[&INBOX];
-    assert_eq!(counts, Counts { records: 0, failed: 1, skipped: 2 });
+    assert_eq!(counts, Counts { records: 0, failed: 1, skipped: 2, repaired: 0 });
     let ids = IdSet::range(ItemId(2), ItemId(u64::MAX));
     alice.commit(vec![Change::DropFailures(INBOX, ids)]).await.unwrap();
     let counts = alice.overview().await.unwrap().counts[&INBOX];
-    assert_eq!(counts, Counts { records: 0, failed: 0, skipped: 1 });
+    assert_eq!(counts, Counts { records: 0, failed: 0, skipped: 1, repaired: 0 });
     let left = alice.failures(INBOX).await.unwrap();
     assert_eq!(left, [failure(INBOX, 1, Verdict::Skipped)]);
 }

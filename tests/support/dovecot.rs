@@ -8,6 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Dovecot {
     child: Option<Child>,
     settings: Builder,
-    dir: TempDir,
+    dir: Arc<TempDir>,
     port: u16,
     tls_port: u16,
 }
@@ -44,7 +45,7 @@ impl Dovecot {
 
     pub(super) fn launch_new(settings: Builder) -> Self {
         require_dovecot();
-        let dir = directory(settings.on_disk);
+        let dir = Arc::new(directory(settings.on_disk));
         if settings.has_tls() {
             tls::write(dir.path(), settings.certificate);
         }
@@ -57,6 +58,13 @@ impl Dovecot {
             }
         }
         panic!("Dovecot did not start:\n{}", server.log());
+    }
+
+    /// Another handle of the same server, for [`super::World::of`]. It stops nothing when it is
+    /// dropped; the server ends with the first one.
+    pub fn handle(&self) -> Self {
+        let (settings, dir) = (self.settings.clone(), Arc::clone(&self.dir));
+        Self { child: None, settings, dir, port: self.port, tls_port: self.tls_port }
     }
 
     /// The address that clients under test are to use.
@@ -190,6 +198,9 @@ impl Dovecot {
 
 impl Drop for Dovecot {
     fn drop(&mut self) {
+        if self.child.is_none() {
+            return;
+        }
         let has_died = self.child.as_mut().is_some_and(|c| !matches!(c.try_wait(), Ok(None)));
         if has_died || std::thread::panicking() {
             let log = self.log();
@@ -203,7 +214,7 @@ impl Drop for Dovecot {
 }
 
 /// In memory if possible: servers that fsync to disk would dominate every test.
-fn directory(on_disk: bool) -> TempDir {
+pub(super) fn directory(on_disk: bool) -> TempDir {
     let memory = Path::new("/dev/shm");
     let mut builder = tempfile::Builder::new();
     builder.prefix("drover-dovecot-");

@@ -87,10 +87,15 @@ impl Drover {
 
     /// The same with more in its environment.
     pub fn start_with(&mut self, environment: &[(&str, &Path)]) {
-        let log = std::fs::File::options().create(true).append(true).open(self.path("log"));
         let mut command = self.command(&["run"]);
-        command.envs(environment.iter().copied()).stdout(Stdio::null());
-        command.stderr(log.expect("open the log"));
+        command.envs(environment.iter().copied());
+        self.start_as(command);
+    }
+
+    /// The same by another command, that ends up as the daemon.
+    pub fn start_as(&mut self, mut command: Command) {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("log"));
+        command.stdout(Stdio::null()).stderr(log.expect("open the log"));
         self.daemon = Some(command.spawn().expect("start drover"));
         let deadline = Instant::now() + PATIENCE;
         // Not by a command: without a daemon that would take the ledger's lock.
@@ -102,9 +107,14 @@ impl Drover {
         }
     }
 
+    /// The daemon's process id.
+    pub fn pid(&self) -> u32 {
+        self.daemon.as_ref().expect("the daemon runs").id()
+    }
+
     /// Sends a signal to the daemon.
     pub fn signal(&self, name: &str) {
-        let pid = self.daemon.as_ref().expect("the daemon runs").id().to_string();
+        let pid = self.pid();
         let status = Command::new("sh").args(["-c", &format!("kill -s {name} {pid}")]).status();
         assert!(status.is_ok_and(|s| s.success()), "cannot signal drover");
     }
@@ -129,6 +139,11 @@ impl Drover {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }
+    }
+
+    /// True while the daemon lives.
+    pub fn is_running(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|daemon| matches!(daemon.try_wait(), Ok(None)))
     }
 
     /// What the daemon wrote.

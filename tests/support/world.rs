@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use super::mail::{self, Mail};
 use super::{Dovecot, Imap, Options, Proxy, assert_same, snapshot};
 
-/// Everything two accounts named `anna` and one pass over them need.
+/// Everything two accounts (named `anna`) and one pass over them need.
 pub struct World {
     /// Where mail comes from.
     pub source: Dovecot,
@@ -40,11 +40,17 @@ impl World {
 
     /// Between these two.
     pub async fn between(source: Dovecot, destination: Dovecot) -> Self {
-        let state = TempDir::new().expect("make a temporary directory");
+        Self::of("anna", source, destination).await
+    }
+
+    /// Between the accounts of this user at these two. With [`Dovecot::handle`] and a user each,
+    /// many worlds stand on one pair of servers.
+    pub async fn of(user: &str, source: Dovecot, destination: Dovecot) -> Self {
+        let state = super::dovecot::directory(false);
         let password = state.path().join("password");
         std::fs::write(&password, "pw\n").expect("write a secret");
         let account = |server: &Dovecot| Account {
-            user: "anna".into(),
+            user: user.into(),
             endpoint: Arc::new(Endpoint {
                 platform: "imap".into(),
                 host: server.host().into(),
@@ -120,7 +126,9 @@ impl World {
     /// Keeps a copy of the ledger's files, as a backup would; the ledger is closed.
     pub fn copy_ledger(&self) {
         assert!(self.context.is_none(), "the ledger is open");
-        copy_directory(&self.state.path().join("ledger"), &self.state.path().join("copy"));
+        let copy = self.state.path().join("copy");
+        let _ = std::fs::remove_dir_all(&copy);
+        copy_directory(&self.state.path().join("ledger"), &copy);
     }
 
     /// Closes the ledger and opens the copy that was kept in its place.
@@ -143,6 +151,21 @@ impl World {
         tap(&mut self.mailbox.destination)
     }
 
+    /// Puts these proxies before the servers they were made for, and allows this many
+    /// connections to each.
+    pub fn connect_through(&mut self, source: &Proxy, destination: &Proxy, connections: usize) {
+        let accounts = [&mut self.mailbox.source, &mut self.mailbox.destination];
+        for (account, proxy) in accounts.into_iter().zip([source, destination]) {
+            let endpoint = Arc::make_mut(&mut account.endpoint);
+            (endpoint.port, endpoint.connections) = (proxy.port(), connections);
+        }
+    }
+
+    /// Changes what passes share, until the ledger is opened again.
+    pub fn context_mut(&mut self) -> &mut Context {
+        self.context.as_mut().expect("the ledger is open")
+    }
+
     /// A destination that never says which ids messages got there (no UIDPLUS).
     pub fn tap_destination_without_ids(&mut self) -> Proxy {
         let tap = self.tap_destination();
@@ -152,12 +175,12 @@ impl World {
 
     /// A client at the source.
     pub fn at_source(&self) -> Imap {
-        self.source.connect("anna")
+        self.source.connect(&self.mailbox.source.user)
     }
 
     /// A client at the destination.
     pub fn at_destination(&self) -> Imap {
-        self.destination.connect("anna")
+        self.destination.connect(&self.mailbox.destination.user)
     }
 
     /// Runs a pass that must succeed.
@@ -223,9 +246,7 @@ impl World {
 
 fn tap(account: &mut Account) -> Proxy {
     let proxy = Proxy::before(account.endpoint.port);
-    let mut endpoint = (*account.endpoint).clone();
-    endpoint.port = proxy.port();
-    account.endpoint = Arc::new(endpoint);
+    Arc::make_mut(&mut account.endpoint).port = proxy.port();
     proxy
 }
 

@@ -7,9 +7,14 @@ use super::super::catalog::{CatalogDiff, Snapshot};
 use super::super::herd::{Entry, Memory, Trouble};
 use super::super::*;
 use crate::definition::Schedule;
+use crate::ledger::Blocked;
 
 /// After the ledger could not be read, it is asked again so much later.
 const RECALL_AGAIN: Duration = Duration::from_secs(5);
+/// To the operator of a mailbox whose state was lost.
+const STATE_LOST: &str = "the ledger was damaged, and whether this mailbox was cut over is lost \
+     with it; drover does nothing until you say: if it was not cut over, set `at` in [cutover] to a \
+     time to come, or run `drover sync` to go on; if it was, remove the definition";
 
 impl Controller {
     /// Makes the herd what the definitions say, touching only what differs.
@@ -152,7 +157,19 @@ impl Controller {
         };
         self.dirty.insert(entry.migration.clone());
         match memory {
-            Ok(memory) => {
+            Ok(mut memory) => {
+                if let Some(declared) = self.snapshot.migrations.get(&entry.migration)
+                    && phase::is_in_doubt(&memory.state, &declared.migration)
+                    && memory.state.blocked.is_none()
+                {
+                    let (migration, mailbox) = (&declared.migration, &entry.mailbox);
+                    memory.state.blocked = Some(Blocked {
+                        reason: "StateLost".into(),
+                        message: STATE_LOST.into(),
+                        under: seal::under(migration, mailbox, &self.snapshot.seals),
+                        since: memory.state.lost.unwrap_or_default(),
+                    });
+                }
                 entry.memory = Some(memory);
                 entry.trouble = None;
                 self.lift_block(key, false);

@@ -122,7 +122,9 @@ impl Controller {
         let Some(memory) = &mut entry.memory else { return false };
         let Some(blocked) = &memory.state.blocked else { return false };
         let under = seal::under(&declared.migration, &entry.mailbox, &self.snapshot.seals);
-        if !told_to && blocked.under == under {
+        if !told_to
+            && (blocked.under == under || phase::is_in_doubt(&memory.state, &declared.migration))
+        {
             return false;
         }
         info!(
@@ -130,6 +132,8 @@ impl Controller {
             "unblocked"
         );
         memory.state.blocked = None;
+        // An operator decided.
+        memory.state.lost = None;
         memory.state.failures_in_a_row = 0;
         entry.pace.unfinished = true;
         let state = memory.state.clone();

@@ -11,27 +11,38 @@ use std::collections::VecDeque;
 use super::command::{Command, date_time};
 use super::reply::ranges;
 use super::saying::{Saying, Status};
-use super::sayings::{Class, During, classify};
-use super::session::{Next, Session, Tag, refusal};
+use super::sayings::{Class, During};
+use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
+use crate::definition::Account;
 use crate::model::{Epoch, FolderName, ItemId};
-use crate::platform::{Append, Appended, Error, Landed, Refusal, Result};
+use crate::platform::{Append, Appended, Error, Landed, Options, Refusal, Result};
 
 /// What a connection that writes keeps in mind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Writer {
-    /// The folder last opened, and the epoch it had.
-    pub(super) opened: Option<(FolderName, Epoch)>,
+    /// To sign in anew.
+    pub(super) account: Account,
+    pub(super) options: Options,
+    /// The folder last opened.
+    pub(super) opened: Option<Shelf>,
     /// Batches whose fate is not known yet, the oldest first.
     pub(super) batches: VecDeque<Batch>,
+}
+
+/// An open folder that messages are put into.
+#[derive(Debug, Clone)]
+pub(super) struct Shelf {
+    pub(super) name: FolderName,
+    pub(super) epoch: Epoch,
+    /// What lands has at least this id.
+    pub(super) next: u64,
 }
 
 /// A batch whose fate is not known yet.
 #[derive(Debug)]
 pub(super) struct Batch {
-    folder: FolderName,
-    /// Of the folder as opened.
-    epoch: Epoch,
+    shelf: Shelf,
     sent: Sent,
 }
 
@@ -39,17 +50,17 @@ pub(super) struct Batch {
 enum Sent {
     /// As one command for so many messages.
     Whole(Tag, usize),
-    /// As one command a message.
-    Each(Vec<Tag>),
+    /// As one command a message; what kept the rest from being sent.
+    Each(Vec<Tag>, Option<Error>),
 }
 
 /// Sends a batch; see [`crate::platform::Destination::append`].
 pub(super) async fn append(
     session: &mut Session,
-    folder: &FolderName,
-    epoch: Epoch,
+    shelf: Shelf,
     batch: Vec<Append>,
 ) -> Result<Batch> {
+    let folder = &shelf.name;
     // An empty literal would cancel the whole command (RFC 3502, 6.3.11).
     let together =
         |append: &Append| !append.body.is_empty() && session.sends_at_once(append.body.len());
@@ -61,13 +72,22 @@ pub(super) async fn append(
         Sent::Whole(session.send(command).await?, n)
     } else {
         let mut tags = Vec::with_capacity(batch.len());
+        let mut cut = None;
         for message in batch {
             let command = with_message(Command::new("APPEND").folder(folder), message);
-            tags.push(session.send(command).await?);
+            match session.send(command).await {
+                Ok(tag) => tags.push(tag),
+                Err(error) if tags.is_empty() => return Err(error),
+                // Where each waits for the one before, there are answers all the same.
+                Err(error) => {
+                    cut = Some(error);
+                    break;
+                }
+            }
         }
-        Sent::Each(tags)
+        Sent::Each(tags, cut)
     };
-    Ok(Batch { folder: folder.clone(), epoch, sent })
+    Ok(Batch { shelf, sent })
 }
 
 fn with_message(command: Command, message: Append) -> Command {
@@ -88,28 +108,44 @@ pub(super) async fn settle(session: &mut Session, batch: Batch) -> Result<Append
         Sent::Whole(tag, n) => {
             let saying = end(session, tag).await?;
             if saying.status != Status::Ok {
-                return refused(session, &batch.folder, &saying).map(Appended::Refused);
+                return refused(session, &batch.shelf, &saying).map(Appended::Refused);
             }
-            let places = landed(session, &saying, n, &batch.folder, batch.epoch)?;
+            let places = landed(session, &saying, n, &batch.shelf)?;
             Ok(Appended::Each(places.into_iter().map(Ok).collect()))
         }
-        Sent::Each(tags) => {
-            let mut sayings = Vec::with_capacity(tags.len());
+        Sent::Each(tags, mut cut) => {
+            let mut fates = Vec::with_capacity(tags.len());
+            let is_broken = cut.is_some();
             for tag in tags {
-                sayings.push(end(session, tag).await?);
+                let fate = match end(session, tag).await {
+                    Ok(saying) => fate(session, &batch.shelf, &saying),
+                    // No later answer will come either.
+                    Err(error) => {
+                        cut = cut.or(Some(error));
+                        break;
+                    }
+                };
+                match fate {
+                    Ok(fate) if cut.is_none() || is_broken => fates.push(fate),
+                    Ok(_) => {}
+                    Err(error) => cut = cut.or(Some(error)),
+                }
             }
-            let mut fates = Vec::with_capacity(sayings.len());
-            for saying in sayings {
-                fates.push(if saying.status == Status::Ok {
-                    let places = landed(session, &saying, 1, &batch.folder, batch.epoch)?;
-                    Ok(places.first().copied().unwrap_or(Landed::Somewhere))
-                } else {
-                    Err(refused(session, &batch.folder, &saying)?)
-                });
-            }
-            Ok(Appended::Each(fates))
+            Ok(match cut {
+                None => Appended::Each(fates),
+                Some(error) if fates.is_empty() => return Err(error),
+                Some(error) => Appended::Cut(fates, error),
+            })
         }
     }
+}
+
+fn fate(session: &Session, shelf: &Shelf, saying: &Saying) -> Result<Result<Landed, Refusal>> {
+    if saying.status != Status::Ok {
+        return refused(session, shelf, saying).map(Err);
+    }
+    let places = landed(session, saying, 1, shelf)?;
+    Ok(Ok(places.first().copied().unwrap_or(Landed::Somewhere)))
 }
 
 async fn end(session: &mut Session, tag: Tag) -> Result<Saying> {
@@ -121,35 +157,37 @@ async fn end(session: &mut Session, tag: Tag) -> Result<Saying> {
 }
 
 /// A refusal of the message, or the error it is if it concerns more than that.
-fn refused(session: &Session, folder: &FolderName, saying: &Saying) -> Result<Refusal> {
-    match classify(saying, During::Storing) {
-        Class::Quota | Class::Throttled(_) => Err(session.error("APPEND", saying)),
-        Class::FolderGone => Err(Error::FolderGone(session.shown(folder))),
-        _ => Ok(refusal(saying, During::Storing)),
+fn refused(session: &Session, shelf: &Shelf, saying: &Saying) -> Result<Refusal> {
+    if session.peer.sayings.read(saying, During::Append).class == Class::FolderGone {
+        return Err(Error::FolderGone(session.shown(&shelf.name)));
+    }
+    match session.peer.grave(saying, During::Append) {
+        Some(error) => Err(error),
+        None => Ok(session.peer.refusal(saying, During::Append)),
     }
 }
 
 /// Where `n` messages landed, in their order, by APPENDUID (RFC 4315, 3). Believed only if it
-/// names as many.
-fn landed(
-    session: &Session,
-    saying: &Saying,
-    n: usize,
-    folder: &FolderName,
-    epoch: Epoch,
-) -> Result<Vec<Landed>> {
+/// names as many, ascending (2.3.1.1 of RFC 9051 allows nothing else), none of which was there
+/// before.
+fn landed(session: &Session, saying: &Saying, n: usize, shelf: &Shelf) -> Result<Vec<Landed>> {
     let somewhere = vec![Landed::Somewhere; n];
     let Some((validity, set)) = saying.code("APPENDUID").and_then(|rest| rest.split_once(' '))
     else {
         return Ok(somewhere);
     };
     let Ok(validity) = validity.trim().parse() else { return Ok(somewhere) };
-    session.check_epoch(folder, epoch, Epoch(validity))?;
+    session.check_epoch(&shelf.name, shelf.epoch, Epoch(validity))?;
     let ids = expanded(set, n);
-    if ids.len() != n {
+    if ids.len() != n || !ascend(&ids) || ids.first().is_some_and(|id| id.0 < shelf.next) {
         return Ok(somewhere);
     }
     Ok(ids.into_iter().map(Landed::At).collect())
+}
+
+/// Does each come after the one before?
+pub(super) fn ascend(ids: &[ItemId]) -> bool {
+    ids.is_sorted_by(|a, b| a < b)
 }
 
 /// The ids of a set in the order in which they are written, up to one more than `n`: a set may
@@ -159,13 +197,18 @@ pub(super) fn expanded(set: &str, n: usize) -> Vec<ItemId> {
 }
 
 impl Writer {
-    /// The epoch of the opened folder.
+    pub(super) fn new(account: &Account, options: &Options) -> Self {
+        let (account, options) = (account.clone(), options.clone());
+        Self { account, options, opened: None, batches: VecDeque::new() }
+    }
+
+    /// The opened folder.
     ///
     /// # Errors
     /// `Protocol` if another folder is open: a caller's mistake that must not write anywhere.
-    pub(super) fn epoch_of(&self, session: &Session, folder: &FolderName) -> Result<Epoch> {
+    pub(super) fn shelf(&self, session: &Session, folder: &FolderName) -> Result<Shelf> {
         match &self.opened {
-            Some((name, epoch)) if name == folder => Ok(*epoch),
+            Some(shelf) if shelf.name == *folder => Ok(shelf.clone()),
             _ => Err(session.protocol(format!("folder {} is not open", session.shown(folder)))),
         }
     }

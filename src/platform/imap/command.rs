@@ -63,7 +63,10 @@ impl Command {
 /// What a refusal of this command is about.
 pub(super) fn during(verb: &str) -> During {
     match verb {
-        "APPEND" | "UID COPY" | "UID MOVE" | "CREATE" => During::Storing,
+        "APPEND" => During::Append,
+        "UID COPY" | "UID MOVE" => During::Copy,
+        "CREATE" | "RENAME" => During::Create,
+        "FETCH" => During::Fetch,
         "LOGIN" | "AUTHENTICATE" => During::SignIn,
         _ => During::Other,
     }

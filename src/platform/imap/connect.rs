@@ -3,35 +3,64 @@
 use std::future::Future;
 
 use async_imap::Client;
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::command::{Command, quoted};
 use super::guard::{Guard, Heard};
 use super::names::{base64, decode};
+use super::peer::Peer;
 use super::reply::{Reply, code_words};
 use super::saying::{Saying, Status};
-use super::sayings::{Class, During, classify};
-use super::session::{Capabilities, Session, refusal, words};
+use super::sayings::During;
+use super::session::{Capabilities, Session};
 use super::tls;
 use super::wire::{Stream, Wire};
 use crate::auth;
 use crate::definition::{Account, Login, Tls};
 use crate::platform::{Error, Options, Result};
 
-/// Connects and signs in.
+/// Connects and signs in, unless the server asked to be left alone.
+///
+/// A secret that has run out is read anew, and what it is now is tried once: tokens are renewed
+/// behind our back. The same one is not offered twice.
 pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Session> {
+    let peer = Peer::new(account, options);
+    if let Some(parked) = peer.is_parked() {
+        return Err(parked);
+    }
     let secret = match &account.login {
         Login::Password(secret) | Login::MasterUser { password: secret, .. } => secret,
     };
     // Before the connection: servers do not wait for a password manager.
     let password = auth::resolve(secret).await?;
+    // Boxed: it is large, and held twice.
+    let mut outcome = Box::pin(sign_in_with(account, options, &peer, &password)).await;
+    if let Err(Error::Expired { .. }) = &outcome {
+        let fresh = auth::resolve(secret).await?;
+        if fresh.expose_secret() != password.expose_secret() {
+            outcome = Box::pin(sign_in_with(account, options, &peer, &fresh)).await;
+        }
+    }
+    match outcome {
+        Err(Error::Expired { host, user, text }) => Err(Error::Credentials { host, user, text }),
+        outcome => outcome,
+    }
+}
+
+async fn sign_in_with(
+    account: &Account,
+    options: &Options,
+    peer: &Peer,
+    password: &SecretString,
+) -> Result<Session> {
     let stream = reach(account, options).await?;
     let mut door = Door {
         guard: Guard::new(Wire::new(stream, &account.endpoint.host, options.idle)),
         account,
         options,
+        peer,
         capabilities: None,
     };
     let greeting = door.greet().await?;
@@ -46,7 +75,7 @@ pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Sess
         door.authenticate(password.expose_secret()).await?;
     }
     let capabilities = door.capabilities().await?;
-    let mut session = Session::new(door.guard.into_wire(), account.user.clone(), capabilities);
+    let mut session = Session::new(door.guard.into_wire(), peer.clone(), capabilities);
     introduce(&mut session, options).await?;
     find_naming(&mut session).await?;
     Ok(session)
@@ -75,6 +104,7 @@ struct Door<'a> {
     guard: Guard,
     account: &'a Account,
     options: &'a Options,
+    peer: &'a Peer,
     /// What the server offers in its present state, once it said so.
     capabilities: Option<Capabilities>,
 }
@@ -93,7 +123,7 @@ impl Door<'_> {
     }
 
     async fn start_tls(mut self) -> Result<Self> {
-        let Self { account, options, .. } = self;
+        let Self { account, options, peer, .. } = self;
         if !self.capabilities().await?.has("STARTTLS") {
             return Err(self.tls_error("the server does not offer STARTTLS"));
         }
@@ -104,7 +134,7 @@ impl Door<'_> {
         let stream = tls::wrap(stream, &account.endpoint, options).await?;
         let wire = Wire::new(stream, &account.endpoint.host, options.idle);
         // What was offered before TLS counts for nothing.
-        Ok(Self { guard: Guard::secured(wire), account, options, capabilities: None })
+        Ok(Self { guard: Guard::secured(wire), account, options, peer, capabilities: None })
     }
 
     async fn authenticate(&mut self, password: &str) -> Result<()> {
@@ -161,19 +191,7 @@ impl Door<'_> {
         if saying.status == Status::Ok {
             return Ok(saying);
         }
-        let host = self.account.endpoint.host.clone();
-        let user = match &self.account.login {
-            Login::Password(_) => self.account.user.clone(),
-            Login::MasterUser { user, .. } => format!("{user} for {}", self.account.user),
-        };
-        let text = words(&saying);
-        let during = super::command::during(verb);
-        Err(match classify(&saying, during) {
-            Class::Credentials => Error::Credentials { host, user, text },
-            Class::Forbidden => Error::Forbidden { host, user, text },
-            Class::Throttled(delay) => Error::Throttled { delay, text },
-            _ => Error::Refused { command: verb, refusal: refusal(&saying, during) },
-        })
+        Err(self.peer.error(verb, &saying, super::command::during(verb)))
     }
 
     /// Takes what was heard since the last command.
@@ -197,10 +215,7 @@ impl Door<'_> {
 
     /// A BYE.
     fn closed(&self, bye: &Saying) -> Error {
-        match classify(bye, During::SignIn) {
-            Class::Throttled(delay) => Error::Throttled { delay, text: words(bye) },
-            _ => self.guard.wire().broken(format!("the server said {:?}", words(bye))),
-        }
+        self.peer.farewell(bye, During::SignIn)
     }
 
     fn tls_error(&self, cause: &str) -> Error {

@@ -4,19 +4,25 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use async_trait::async_trait;
 
-use super::Imap;
-use super::append::{self, Writer, expanded};
+use super::append::{self, Shelf, Writer, ascend, expanded};
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::reply::Reply;
 use super::saying::{Saying, Status};
-use super::sayings::{Class, During, classify};
+use super::sayings::{Class, During};
 use super::session::Session;
+use super::{Imap, connect};
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
-use crate::platform::{Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result};
+use crate::platform::{
+    Account, Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result,
+};
 
 /// STORE commands sent ahead; their answers fit any socket's buffer.
 const STORE_WINDOW: usize = 20;
+
+/// After so many refusals a connection is given up for a new one. Exchange closes it after ten
+/// (imapsync FAQ.Exchange).
+const REFUSALS: u32 = 8;
 
 #[async_trait]
 impl Destination for Imap<Writer> {
@@ -43,7 +49,8 @@ impl Destination for Imap<Writer> {
 
     async fn open(&mut self, folder: &FolderName) -> Result<Opened> {
         let selected = self.session.select(folder).await?;
-        self.mode.opened = Some((folder.clone(), selected.epoch));
+        let (name, epoch, next) = (folder.clone(), selected.epoch, selected.next);
+        self.mode.opened = Some(Shelf { name, epoch, next });
         Ok(Opened {
             epoch: selected.epoch,
             next: ItemId(selected.next),
@@ -53,8 +60,8 @@ impl Destination for Imap<Writer> {
     }
 
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()> {
-        let epoch = self.mode.epoch_of(&self.session, folder)?;
-        let batch = append::append(&mut self.session, folder, epoch, batch).await?;
+        let shelf = self.mode.shelf(&self.session, folder)?;
+        let batch = append::append(&mut self.session, shelf, batch).await?;
         self.mode.batches.push_back(batch);
         Ok(())
     }
@@ -64,6 +71,23 @@ impl Destination for Imap<Writer> {
             Some(batch) => append::settle(&mut self.session, batch).await,
             None => Err(self.session.protocol("no batch is waiting for an answer")),
         }
+    }
+
+    async fn renew(&mut self, broken: bool) -> Result<bool> {
+        if !broken {
+            if self.session.refusals < REFUSALS {
+                return Ok(false);
+            }
+            self.logout().await;
+        }
+        self.mode.batches.clear();
+        let mut session = connect::sign_in(&self.mode.account, &self.mode.options).await?;
+        if let Some(shelf) = &self.mode.opened {
+            let found = session.select(&shelf.name).await?.epoch;
+            session.check_epoch(&shelf.name, shelf.epoch, found)?;
+        }
+        self.session = session;
+        Ok(true)
     }
 
     async fn store_flags(
@@ -210,7 +234,8 @@ impl Session {
         for saying in sayings {
             copied.extend(self.copied(&saying, to)?);
         }
-        if end.status != Status::Ok && classify(&end, During::Storing) == Class::FolderGone {
+        let class = self.peer.sayings.read(&end, During::Copy).class;
+        if end.status != Status::Ok && class == Class::FolderGone {
             return Err(Error::FolderGone(self.shown(to)));
         }
         let end = match self.settled(verb, end) {
@@ -228,7 +253,8 @@ impl Session {
         Ok(copied)
     }
 
-    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size.
+    /// Reads COPYUID (RFC 4315, 3). Believed only if both sets are of the same size and ascend:
+    /// a set has no order of its own, so what is written out of order pairs nothing.
     fn copied(&self, saying: &Saying, to: &FolderName) -> Result<Vec<(ItemId, ItemId)>> {
         /// More than any set that is sent could hold.
         const MANY: usize = 10_000_000;
@@ -241,7 +267,7 @@ impl Session {
             self.check_epoch(to, known, Epoch(found))?;
         }
         let (from, at) = (expanded(from, MANY), expanded(at, MANY));
-        if from.len() != at.len() {
+        if from.len() != at.len() || !ascend(&from) || !ascend(&at) {
             return Ok(Vec::new());
         }
         Ok(from.into_iter().zip(at).collect())

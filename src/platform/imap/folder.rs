@@ -2,12 +2,13 @@
 
 use super::command::{Command, during};
 use super::mark::Mark;
+use super::peer;
 use super::reply::{Counted, Reply};
 use super::saying::Saying;
-use super::sayings::{Class, classify};
+use super::sayings::Class;
 use super::session::{Selected, Session};
 use crate::model::{Epoch, FolderName, Keyword};
-use crate::platform::{Error, KeywordRule, Refusal, Result};
+use crate::platform::{Error, KeywordRule, Result};
 
 /// What STATUS is asked for (RFC 9051, 6.3.11).
 pub(super) const STATUS_ITEMS: &str = "MESSAGES UIDNEXT UIDVALIDITY";
@@ -100,7 +101,7 @@ impl Session {
         let end = self.folder_settled(verb, name, end)?;
         if writable && end.code("READ-ONLY").is_some() {
             let text = format!("{} is read-only", self.shown(name));
-            let refusal = Refusal { code: Some("READ-ONLY".into()), text, transient: false };
+            let refusal = peer::of_folder("READ-ONLY", text);
             return Err(Error::Refused { command: verb, refusal });
         }
         if epoch.is_none() || next.is_none() {
@@ -155,30 +156,30 @@ impl Session {
         end: Saying,
     ) -> Result<Saying> {
         match self.settled(verb, end.clone()) {
-            Err(Error::Refused { .. }) if is_gone(verb, &end) => {
+            Err(Error::Refused { .. }) if self.is_gone(verb, &end) => {
                 Err(Error::FolderGone(self.shown(name)))
             }
             other => other,
         }
     }
-}
 
-/// Does a refusal say that the folder does not exist? Servers without codes say so in words.
-fn is_gone(verb: &str, saying: &Saying) -> bool {
-    if classify(saying, during(verb)) == Class::FolderGone {
-        return true;
+    /// Does a refusal say that the folder does not exist? Servers without codes say so in words.
+    fn is_gone(&self, verb: &str, saying: &Saying) -> bool {
+        if self.peer.sayings.read(saying, during(verb)).class == Class::FolderGone {
+            return true;
+        }
+        let text = saying.text.to_ascii_lowercase();
+        let words = [
+            "doesn't exist",
+            "does not exist",
+            "nonexistent",
+            "non-existent",
+            "no such mailbox",
+            "unknown mailbox",
+            "mailbox not found",
+        ];
+        saying.code.is_none() && words.iter().any(|words| text.contains(words))
     }
-    let text = saying.text.to_ascii_lowercase();
-    let words = [
-        "doesn't exist",
-        "does not exist",
-        "nonexistent",
-        "non-existent",
-        "no such mailbox",
-        "unknown mailbox",
-        "mailbox not found",
-    ];
-    saying.code.is_none() && words.iter().any(|words| text.contains(words))
 }
 
 /// Reads `(\Answered $Label \*)`.

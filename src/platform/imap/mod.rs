@@ -4,7 +4,7 @@
 //!
 //! 1. `wire` cuts bytes into responses by the rules of `frame`, `parse` reads them into values,
 //!    `saying` and `reply` into meaning. None of them fails on what it does not know.
-//! 2. `sayings` is the table of refusals and what they mean; `command` and `names` write what is sent.
+//! 2. `sayings` is the table of refusals and what they mean, `peer` what comes of them; `command` and `names` write what is sent.
 //! 3. `tls`, `guard`, `connect` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
@@ -35,6 +35,7 @@ mod look;
 mod mark;
 mod names;
 mod parse;
+mod peer;
 mod reply;
 mod saying;
 mod sayings;
@@ -54,7 +55,7 @@ pub async fn connect_source(
     let mut session = connect::sign_in(account, options).await?;
     // Only taken while no folder is open yet (RFC 5161, 3.1).
     session.enable_qresync().await?;
-    Ok(Box::new(Imap { session, mode: Reader }))
+    Ok(Box::new(Imap { session, mode: Reader::default() }))
 }
 
 /// Signs in to an account that is written to.
@@ -66,7 +67,7 @@ pub async fn connect_destination(
     options: &Options,
 ) -> Result<Box<dyn Destination>> {
     let session = connect::sign_in(account, options).await?;
-    Ok(Box::new(Imap { session, mode: Writer::default() }))
+    Ok(Box::new(Imap { session, mode: Writer::new(account, options) }))
 }
 
 /// A signed-in connection. `Source` is implemented for one mode and `Destination` for the

@@ -1,29 +1,50 @@
-//! What servers say, and what it means: response codes (RFC 5530 and others) and the texts of
-//! servers that have no codes. Data; read top-down, the first that fits decides.
+//! What servers say, and what it means. The sayings are data, in [`table`]; this is how they are
+//! read: top-down, the first row that fits decides. A platform's preset puts rows of its own
+//! before the common ones.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::saying::Saying;
+use super::saying::{Saying, Status};
+use crate::platform::{Remedy, Scope};
 
-/// What a refusal means.
+mod table;
+
+#[cfg(test)]
+mod tests;
+
+/// What a saying means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     /// User name, password, or token.
     Credentials,
+    /// The sign-in has run out; with a fresh secret on a new connection work goes on.
+    Expired,
     /// The account may not be used like this.
     Forbidden,
     /// Come back later.
-    Throttled(Duration),
+    Throttled,
+    /// Too many connections: fewer of them, and later.
+    Crowded,
+    /// Said in an OK: the work is done, slowly. Fewer connections, more patience.
+    Slowed,
     /// The account's space is used up.
     Quota,
     /// The folder does not exist.
     FolderGone,
     /// It exists already.
     Exists,
+    /// The folder may not be called that.
+    NameTaken,
     /// Trying the same again may help.
     Transient,
     /// Trying the same again will not help.
     Permanent,
+    /// Too large today, too large tomorrow.
+    TooBig,
+    /// Says nothing that would need a reaction.
+    Nothing,
 }
 
 /// While doing what?
@@ -31,141 +52,136 @@ pub(super) enum Class {
 pub(super) enum During {
     /// Signing in, the greeting included.
     SignIn,
-    /// Putting something into the account: APPEND, COPY, MOVE, CREATE.
-    Storing,
-    /// Anything else.
+    /// APPEND.
+    Append,
+    /// COPY, MOVE.
+    Copy,
+    /// CREATE, RENAME.
+    Create,
+    /// FETCH.
+    Fetch,
+    /// Anything else, and what is said between commands.
     Other,
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
+/// How long to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// As the usual backoff says.
+    Backoff,
+    /// So long.
+    For(Duration),
+    /// As many milliseconds as the text says, within reason.
+    Suggested,
+    /// So long the first time, each time twice as long, up to the second.
+    Doubling(Duration, Duration),
+}
 
-/// Texts, lower case, that are found anywhere in code or text.
-const TEXTS: &[(&str, Class)] = &[
-    // Gmail: the day's bandwidth, never the space.
-    ("command or bandwidth limits", Class::Throttled(HOUR)),
-    ("too many simultaneous connections", Class::Throttled(MINUTE)),
-    ("maximum number of connections", Class::Throttled(MINUTE)),
-    ("too many connections", Class::Throttled(MINUTE)),
-    ("request is throttled", Class::Throttled(MINUTE)),
-    ("sent too fast", Class::Throttled(MINUTE)),
-    ("too many bad auth attempts", Class::Credentials),
-    ("not enabled for imap", Class::Forbidden),
-    ("imap access is disabled", Class::Forbidden),
-    // Microsoft: the mailbox is being moved, or its licence is gone.
-    ("authenticated but not connected", Class::Transient),
-    ("server unavailable", Class::Transient),
-    ("temporary system problem", Class::Transient),
-    ("overquota", Class::Quota),
-    ("quota exceeded", Class::Quota),
-    ("over quota", Class::Quota),
-    ("mailbox is full", Class::Quota),
-];
+/// One saying, and what to do about it.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    /// The response code, upper case; empty: whatever code there is or none.
+    pub(super) code: Cow<'static, str>,
+    /// Found anywhere in the text, lower case; empty: whatever the text.
+    pub(super) text: Cow<'static, str>,
+    /// Empty: at any time.
+    pub(super) during: Cow<'static, [During]>,
+    pub(super) class: Class,
+    pub(super) wait: Wait,
+    /// What stands still because of it.
+    pub(super) parks: Scope,
+    /// What may make a refused message acceptable.
+    pub(super) remedy: Option<Remedy>,
+    /// A line as a server really sends it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the documentation and its test"))]
+    pub(super) example: Cow<'static, str>,
+}
 
-/// Classifies a NO, BAD or BYE.
-pub(super) fn classify(saying: &Saying, during: During) -> Class {
-    let code = saying.code.as_ref().map_or("", |(name, _)| name.as_str());
-    let text = saying.text.to_ascii_lowercase();
-    if let Some(delay) = suggested_delay(&text) {
-        return Class::Throttled(delay);
+/// What a saying comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) class: Class,
+    pub(super) wait: Wait,
+    pub(super) parks: Scope,
+    pub(super) remedy: Option<Remedy>,
+    /// The longest or only wait there is a number for.
+    pub(super) delay: Duration,
+}
+
+/// The rows a connection goes by. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sayings {
+    /// Before the common ones.
+    own: Arc<[Row]>,
+}
+
+/// A wait that a server suggests is not believed beyond this: the longest lock-out that is
+/// documented anywhere is a day (Gmail).
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+impl Sayings {
+    /// With rows that go before the common ones.
+    #[cfg_attr(not(test), expect(dead_code, reason = "presets have no rows of their own yet"))]
+    pub(super) fn with(own: Vec<Row>) -> Self {
+        Self { own: own.into() }
     }
-    match code {
-        // Gmail says OVERQUOTA for bandwidth too; its text below tells them apart.
-        "OVERQUOTA" if during == During::Storing && !text.contains("bandwidth") => Class::Quota,
-        "OVERQUOTA" => Class::Throttled(HOUR),
-        "THROTTLED" => Class::Throttled(MINUTE),
-        "LIMIT" if during == During::SignIn => Class::Throttled(MINUTE),
-        "LIMIT" if during == During::Storing => Class::Permanent,
-        "AUTHENTICATIONFAILED" | "EXPIRED" => Class::Credentials,
-        "AUTHORIZATIONFAILED" | "NOPERM" | "PRIVACYREQUIRED" => Class::Forbidden,
-        "TRYCREATE" | "NONEXISTENT" => Class::FolderGone,
-        "ALREADYEXISTS" => Class::Exists,
-        "INUSE" | "SERVERBUG" | "CONTACTADMIN" | "EXPUNGEISSUED" | "CORRUPTION" => Class::Transient,
-        "UNAVAILABLE" => Class::Transient,
-        "TOOBIG" | "CANNOT" | "CLIENTBUG" | "BADCHARSET" | "PARSE" => Class::Permanent,
-        _ => by_text(&text, during),
+
+    /// What a saying means, whatever its status; an OK mostly means `Nothing`.
+    pub(super) fn read(&self, saying: &Saying, during: During) -> Verdict {
+        let code = saying.code.as_ref().map_or("", |(name, _)| name.as_str());
+        let text = saying.text.to_ascii_lowercase();
+        let fits = |row: &&Row| {
+            // In an OK only what is meant for one is looked for: OKs quote anything.
+            ((saying.status == Status::Ok) == (row.class == Class::Slowed))
+                && (row.code.is_empty() || row.code == code)
+                && text.contains(&*row.text)
+                && (row.during.is_empty() || row.during.contains(&during))
+        };
+        match self.own.iter().chain(table::ROWS).find(fits) {
+            Some(row) => row.verdict(&text),
+            None => unknown(saying.status, during),
+        }
+    }
+
+    /// Is this one of the sayings, whatever it means?
+    pub(super) fn knows(&self, saying: &Saying) -> bool {
+        self.read(saying, During::Other) != unknown(saying.status, During::Other)
     }
 }
 
-fn by_text(text: &str, during: During) -> Class {
-    if let Some(&(_, class)) = TEXTS.iter().find(|(pattern, _)| text.contains(pattern)) {
-        // Without writing, "quota" can only mean traffic.
-        return if class == Class::Quota && during != During::Storing {
-            Class::Throttled(HOUR)
-        } else {
-            class
+impl Row {
+    fn verdict(&self, text: &str) -> Verdict {
+        let delay = match self.wait {
+            Wait::Backoff => Duration::ZERO,
+            Wait::For(delay) | Wait::Doubling(delay, _) => delay,
+            Wait::Suggested => suggested(text),
         };
+        let Self { class, wait, parks, remedy, .. } = *self;
+        Verdict { class, wait, parks, remedy, delay }
     }
-    match during {
-        During::SignIn => Class::Credentials,
-        During::Storing | During::Other => Class::Permanent,
-    }
+}
+
+/// A saying that no row knows.
+fn unknown(status: Status, during: During) -> Verdict {
+    let (class, parks) = match (status, during) {
+        (Status::Ok | Status::Preauth, _) => (Class::Nothing, Scope::Message),
+        (Status::Bye, _) => (Class::Transient, Scope::Connection),
+        (_, During::SignIn) => (Class::Credentials, Scope::Mailbox),
+        (_, During::Create) => (Class::Permanent, Scope::Folder),
+        _ => (Class::Permanent, Scope::Message),
+    };
+    Verdict { class, wait: Wait::Backoff, parks, remedy: None, delay: Duration::ZERO }
 }
 
 /// Exchange: `Suggested Backoff Time: 92415 milliseconds`.
-fn suggested_delay(text: &str) -> Option<Duration> {
-    let (_, after) = text.split_once("suggested backoff time:")?;
+fn suggested(text: &str) -> Duration {
+    let after = text.split_once("suggested backoff time:").map_or("", |(_, after)| after);
     let digits = after.trim_start();
     let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-    digits[..end].parse().ok().map(Duration::from_millis)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::reply::{Reply, read};
-    use super::super::wire::Part;
-    use super::*;
-
-    fn class(line: &'static str, during: During) -> Class {
-        match read(vec![Part::Text(line.as_bytes().into())]) {
-            Reply::Tagged(_, saying) | Reply::Status(saying) => classify(&saying, during),
-            other => panic!("{line}: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn what_servers_say_is_understood() {
-        use During::{Other, SignIn, Storing};
-        let ms = Duration::from_millis;
-        for (line, during, expected) in [
-            (
-                "a BAD Request is throttled. Suggested Backoff Time: 92415 milliseconds",
-                Other,
-                Class::Throttled(ms(92415)),
-            ),
-            (
-                "a NO [OVERQUOTA] Account exceeded command or bandwidth limits",
-                Other,
-                Class::Throttled(HOUR),
-            ),
-            (
-                "a NO [OVERQUOTA] Account exceeded command or bandwidth limits",
-                Storing,
-                Class::Throttled(HOUR),
-            ),
-            (
-                "* BYE [OVERQUOTA] Account exceeded command or bandwidth limits",
-                SignIn,
-                Class::Throttled(HOUR),
-            ),
-            ("a NO [OVERQUOTA] Quota exceeded (mailbox for user is full)", Storing, Class::Quota),
-            ("a NO Mailbox is full", Storing, Class::Quota),
-            (
-                "a NO [ALERT] Too many simultaneous connections. (Failure)",
-                SignIn,
-                Class::Throttled(MINUTE),
-            ),
-            ("a NO [LIMIT] Maximum number of connections", SignIn, Class::Throttled(MINUTE)),
-            ("a NO [LIMIT] Mail size is larger", Storing, Class::Permanent),
-            ("a NO [AUTHENTICATIONFAILED] Invalid credentials", SignIn, Class::Credentials),
-            ("a NO LOGIN failed.", SignIn, Class::Credentials),
-            ("a NO [UNAVAILABLE] Temporary System Problem (Failure)", SignIn, Class::Transient),
-            ("a BAD User is authenticated but not connected.", Other, Class::Transient),
-            ("a NO [TRYCREATE] no", Storing, Class::FolderGone),
-            ("a BAD Command Argument Error. 11", Storing, Class::Permanent),
-            ("a NO [ALERT] Your account is not enabled for IMAP use", SignIn, Class::Forbidden),
-        ] {
-            assert_eq!(class(line, during), expected, "{line}");
-        }
+    match (&digits[..end], digits[..end].parse().map(Duration::from_millis)) {
+        ("", _) => table::MINUTE,
+        (_, Ok(told)) => told.min(LONGEST),
+        // More than 64 bits hold.
+        (_, Err(_)) => LONGEST,
     }
 }

@@ -9,12 +9,13 @@ use std::collections::{HashMap, HashSet};
 use bytes::Bytes;
 
 use super::command::{Chunk, Command, during};
+use super::peer::Peer;
 use super::reply::{self, Reply};
 use super::saying::{Saying, Status};
-use super::sayings::{Class, During, classify};
+use super::sayings::During;
 use super::wire::{Bodies, Wire};
 use crate::model::{Epoch, FolderName};
-use crate::platform::{Error, KeywordRule, Naming, Refusal, Result};
+use crate::platform::{Error, KeywordRule, Naming, Result};
 
 /// The largest literal that LITERAL- takes without waiting, bytes (RFC 7888, 5).
 const LITERAL_MINUS_MAX: usize = 4096;
@@ -65,7 +66,7 @@ pub(super) enum Next {
 #[derive(Debug)]
 pub(super) struct Session {
     wire: Wire,
-    user: String,
+    pub(super) peer: Peer,
     pub(super) capabilities: Capabilities,
     pub(super) naming: Naming,
     /// Prefixes of folders that are other people's.
@@ -80,13 +81,18 @@ pub(super) struct Session {
     unawaited: HashSet<Tag>,
     /// The words of a BYE, or a stray line: the cause, if the connection ends now.
     last_words: Option<Saying>,
+    /// Commands that were refused.
+    pub(super) refusals: u32,
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, user: String, capabilities: Capabilities) -> Self {
+    pub(super) fn new(mut wire: Wire, peer: Peer, capabilities: Capabilities) -> Self {
+        if peer.is_strained() {
+            wire.wait_longer();
+        }
         Self {
             wire,
-            user,
+            peer,
             capabilities,
             naming: Naming { separator: None, prefix: String::new() },
             foreign: Vec::new(),
@@ -97,6 +103,7 @@ impl Session {
             done: HashMap::new(),
             unawaited: HashSet::new(),
             last_words: None,
+            refusals: 0,
         }
     }
 
@@ -213,10 +220,17 @@ impl Session {
             let response = match self.wire.response(bodies).await {
                 Ok(response) => response,
                 Err(Error::Broken { cause, .. }) => return Err(self.ended(cause)),
+                Err(Error::Silent { .. }) if self.last_words.is_some() => {
+                    return Err(self.ended(String::new()));
+                }
                 Err(error) => return Err(error),
             };
             match reply::read(response) {
                 Reply::Tagged(text, saying) => {
+                    match saying.status {
+                        Status::Ok => self.heed(&saying),
+                        _ => self.refusals += 1,
+                    }
                     let number = text.strip_prefix(['D', 'd']).and_then(|n| n.parse().ok());
                     match number.map(Tag) {
                         Some(ended) if ended == tag => return Ok(Next::Done(saying)),
@@ -230,12 +244,32 @@ impl Session {
                 }
                 Reply::Status(saying) if saying.status == Status::Bye => {
                     self.last_words = Some(saying);
+                    // What is to come comes at once; some servers forget to close.
+                    self.wire.wait_briefly();
                 }
                 Reply::Stray(text) => {
-                    self.last_words = Some(Saying { status: Status::Bye, code: None, text });
+                    let saying = Saying { status: Status::No, code: None, text };
+                    let known = self.peer.sayings.knows(&saying);
+                    self.last_words = Some(saying);
+                    if known {
+                        // Exchange answers like this in place of a reply, and none follows.
+                        self.wire.abandon();
+                        return Err(self.ended(String::new()));
+                    }
+                }
+                Reply::Status(saying) => {
+                    self.heed(&saying);
+                    return Ok(Next::Data(Reply::Status(saying)));
                 }
                 other => return Ok(Next::Data(other)),
             }
+        }
+    }
+
+    /// Heeds what an OK says besides.
+    fn heed(&mut self, saying: &Saying) {
+        if saying.status == Status::Ok && self.peer.heed(saying, During::Other) {
+            self.wire.wait_longer();
         }
     }
 
@@ -253,27 +287,13 @@ impl Session {
 
     /// The error a refusal is.
     pub(super) fn error(&self, verb: &'static str, saying: &Saying) -> Error {
-        let host = self.wire.host().to_owned();
-        let user = self.user.clone();
-        let text = words(saying);
-        match classify(saying, during(verb)) {
-            Class::Credentials => Error::Credentials { host, user, text },
-            Class::Forbidden if during(verb) == During::SignIn => {
-                Error::Forbidden { host, user, text }
-            }
-            Class::Throttled(delay) => Error::Throttled { delay, text },
-            Class::Quota => Error::Quota(text),
-            _ => Error::Refused { command: verb, refusal: refusal(saying, during(verb)) },
-        }
+        self.peer.error(verb, saying, during(verb))
     }
 
     /// The error that the end of the connection is, in the server's last words if it had any.
     fn ended(&mut self, cause: String) -> Error {
         let Some(saying) = self.last_words.take() else { return self.wire.broken(cause) };
-        match classify(&saying, During::Other) {
-            Class::Throttled(delay) => Error::Throttled { delay, text: words(&saying) },
-            _ => self.wire.broken(format!("the server said {:?}", words(&saying))),
-        }
+        self.peer.farewell(&saying, During::Other)
     }
 
     /// After a failed write, the server may have said why before it closed.
@@ -306,22 +326,5 @@ impl Session {
     /// A `Protocol` error of this server.
     pub(super) fn protocol(&self, detail: impl Into<String>) -> Error {
         self.wire.protocol(detail)
-    }
-}
-
-/// A refusal in the server's words.
-pub(super) fn refusal(saying: &Saying, during: During) -> Refusal {
-    Refusal {
-        code: saying.code.as_ref().map(|(name, _)| name.clone()),
-        text: words(saying),
-        transient: matches!(classify(saying, during), Class::Transient | Class::Throttled(_)),
-    }
-}
-
-/// The text, or the code if that is all there is.
-pub(super) fn words(saying: &Saying) -> String {
-    match &saying.code {
-        Some((name, _)) if saying.text.is_empty() => format!("[{name}]"),
-        _ => saying.text.clone(),
     }
 }

@@ -1,7 +1,7 @@
 //! The account that is read: EXAMINE and BODY.PEEK only (law 1). There is no SELECT here, no
 //! STORE, and no way to one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -10,16 +10,22 @@ use super::Imap;
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::mark::Mark;
-use super::reply::{Fetched, Reply};
-use super::session::{Next, Session};
+use super::reply::{Fetched, Reply, ranges};
+use super::saying::Status;
+use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, Item, ItemId};
-use crate::platform::{Changes, Error, FolderStatus, Gone, Message, Result, Source};
+use crate::platform::{Changes, Error, FolderStatus, Gone, Message, Refusal, Result, Source};
 
-/// Marks the type that only reads.
-#[derive(Debug)]
-pub(super) struct Reader;
+/// Refusals in a row, with no message between them, that are still taken for single messages'.
+const IN_A_ROW: usize = 5;
+
+/// What a connection that only reads keeps in mind.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    refused: HashMap<ItemId, Refusal>,
+}
 
 #[async_trait]
 impl Source for Imap<Reader> {
@@ -42,12 +48,17 @@ impl Source for Imap<Reader> {
         memory: &Memory,
         out: &mpsc::Sender<Message>,
     ) -> Result<()> {
+        self.mode.refused.clear();
         if ids.is_empty() {
             return Ok(());
         }
         let selected = self.session.look_into(folder).await?;
         self.session.check_epoch(folder, epoch, selected.epoch)?;
-        self.session.fetch(ids, memory, out).await
+        self.session.fetch(ids, memory, out, &mut self.mode.refused).await
+    }
+
+    fn refused(&mut self) -> HashMap<ItemId, Refusal> {
+        std::mem::take(&mut self.mode.refused)
     }
 }
 
@@ -199,28 +210,35 @@ impl Session {
     }
 
     /// Reads bodies, each once there is room for it.
+    ///
+    /// One message that cannot be read spoils the whole command it was asked for with. What did
+    /// not come is then asked for in halves, until the message stands alone.
     async fn fetch(
         &mut self,
         ids: &IdSet,
         memory: &Memory,
         out: &mpsc::Sender<Message>,
+        refused: &mut HashMap<ItemId, Refusal>,
     ) -> Result<()> {
-        let mut sets = set_parts(ids).into_iter();
-        let mut sent = VecDeque::new();
+        let mut sets: VecDeque<String> = set_parts(ids).into();
+        let mut sent: VecDeque<(Tag, String)> = VecDeque::new();
+        let mut in_a_row = 0;
         loop {
             // The next command is on its way while this one's messages are read.
             while sent.len() < 2
-                && let Some(set) = sets.next()
+                && let Some(set) = sets.pop_front()
             {
                 let items = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
                 let command = Command::raw("FETCH", format!("UID FETCH {set} {items}"));
-                sent.push_back(self.send(command).await?);
+                sent.push_back((self.send(command).await?, set));
             }
-            let Some(tag) = sent.pop_front() else { return Ok(()) };
-            loop {
+            let Some((tag, set)) = sent.pop_front() else { return Ok(()) };
+            let mut came = IdSet::new();
+            let end = loop {
                 match self.next(tag, Bodies::Keep(memory)).await? {
                     Next::Data(Reply::Fetch(fetched)) => {
                         let Some(message) = message(fetched, ids, memory).await else { continue };
+                        came.insert(message.id);
                         if out.send(message).await.is_err() {
                             // Nobody listens any more. Reading on would cost the whole download.
                             self.abandon();
@@ -228,10 +246,37 @@ impl Session {
                         }
                     }
                     Next::Data(_) => {}
-                    Next::Done(saying) => {
-                        tolerate_expunged(self.settled("FETCH", saying))?;
-                        break;
-                    }
+                    Next::Done(saying) => break saying,
+                }
+            };
+            if !came.is_empty() {
+                in_a_row = 0;
+            }
+            let is_refusal = end.status != Status::Ok;
+            let refusal = match tolerate_expunged(self.settled("FETCH", end)) {
+                Ok(()) => continue,
+                Err(Error::Refused { refusal, .. }) if is_refusal && !refusal.transient => refusal,
+                Err(error) => return Err(error),
+            };
+            let asked: IdSet = ranges(set.as_bytes()).flatten().map(ItemId).collect();
+            let missing: Vec<ItemId> = asked.intersection(ids).difference(&came).iter().collect();
+            if let [alone] = missing[..] {
+                in_a_row += 1;
+                if in_a_row > IN_A_ROW {
+                    return Err(Error::Refused { command: "FETCH", refusal });
+                }
+                refused.insert(alone, refusal);
+                continue;
+            }
+            // What is on its way is asked for again later, so that the order stays.
+            while let Some((tag, set)) = sent.pop_back() {
+                while let Next::Data(_) = self.next(tag, Bodies::Digest).await? {}
+                sets.push_front(set);
+            }
+            let (first, second) = missing.split_at(missing.len() / 2);
+            for half in [second, first] {
+                for part in set_parts(&half.iter().copied().collect()).into_iter().rev() {
+                    sets.push_front(part);
                 }
             }
         }

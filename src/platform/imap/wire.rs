@@ -79,6 +79,7 @@ pub(super) struct Wire {
     stream: Box<dyn Stream>,
     host: Arc<str>,
     idle: Duration,
+    patient: bool,
     input: BytesMut,
     /// So much of `input` is known to hold no line end.
     scanned: usize,
@@ -101,16 +102,12 @@ impl Wire {
             stream,
             host: host.into(),
             idle,
+            patient: false,
             input: BytesMut::new(),
             scanned: 0,
             output: BytesMut::new(),
             torn: false,
         }
-    }
-
-    /// The server, as in the definition.
-    pub(super) fn host(&self) -> &str {
-        &self.host
     }
 
     /// The stream beneath, to put TLS around it; `None` if the server has already sent
@@ -153,6 +150,21 @@ impl Wire {
         }
         self.torn = false;
         Ok(parts)
+    }
+
+    /// From now on replies may take minutes.
+    pub(super) fn wait_longer(&mut self) {
+        /// Ten minutes, by default.
+        const TIMES: u32 = 5;
+        if !self.patient {
+            self.patient = true;
+            self.idle = self.idle.saturating_mul(TIMES);
+        }
+    }
+
+    /// From now on nothing is worth a long wait.
+    pub(super) fn wait_briefly(&mut self) {
+        self.idle = self.idle.min(Duration::from_secs(5));
     }
 
     /// Marks the connection as unusable: something on it was left unread.

@@ -7,6 +7,7 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::commands::Commands;
 use super::fault::{Direction, Stage, Then, What};
 use super::framing::{self, Framer, Piece};
 use super::outlet::Outlet;
@@ -16,29 +17,29 @@ pub(super) struct Connection {
     pub(super) shared: Arc<Shared>,
     /// From 1, in the order of arrival at this proxy.
     pub(super) number: u64,
-    client: TcpStream,
+    pub(super) client: TcpStream,
     server: TcpStream,
-    is_raw: AtomicBool,
+    pub(super) is_raw: AtomicBool,
     is_orphaned: AtomicBool,
-    is_over: AtomicBool,
+    pub(super) is_over: AtomicBool,
     /// The largest write, if writes are split; else 0.
     pub(super) split: AtomicUsize,
     /// Commands without a tagged answer, the oldest first.
-    pending: Mutex<VecDeque<Command>>,
+    pub(super) pending: Mutex<VecDeque<Command>>,
     to_client: Mutex<Outlet>,
-    to_server: Mutex<Outlet>,
+    pub(super) to_server: Mutex<Outlet>,
 }
 
 /// A command that is under way.
 #[derive(Clone)]
-struct Command {
-    tag: String,
-    verb: String,
-    faults: Vec<Arc<Fault>>,
+pub(super) struct Command {
+    pub(super) tag: String,
+    pub(super) verb: String,
+    pub(super) faults: Vec<Arc<Fault>>,
     /// The proxy answers in the server's place, once the command has come to its end.
-    answer: Option<String>,
-    is_last: bool,
-    is_complete: bool,
+    pub(super) answer: Option<String>,
+    pub(super) is_last: bool,
+    pub(super) is_complete: bool,
 }
 
 /// What becomes of a line.
@@ -79,11 +80,13 @@ impl Connection {
         });
     }
 
-    /// Breaks it, for both sides.
-    pub(super) fn end(&self) {
+    /// Breaks it for drover, and lets nothing more through to the server, which does what it was
+    /// told so far. Until then the connection lives: see [`super::Proxy::drained`].
+    pub(super) fn cut(&self) {
         self.is_over.store(true, Ordering::SeqCst);
+        self.is_orphaned.store(true, Ordering::SeqCst);
         close(&self.client);
-        close(&self.server);
+        let _ = self.server.shutdown(Shutdown::Write);
     }
 
     pub(super) fn is_orphaned(&self) -> bool {
@@ -94,12 +97,22 @@ impl Connection {
     fn finish(&self, ended: io::Result<()>, to: &TcpStream) {
         match ended {
             Ok(()) => drop(to.shutdown(Shutdown::Write)),
-            Err(_) => self.end(),
+            Err(_) => self.cut(),
         }
     }
 
-    /// What the server says, up to its end.
+    /// What the server says, up to its end; after a cut nobody hears it.
     fn answers(&self) -> io::Result<()> {
+        let ended = self.pass_answers();
+        if ended.is_err() {
+            self.cut();
+            let mut unheard = vec![0; 1 << 16];
+            while matches!((&self.server).read(&mut unheard), Ok(n) if n > 0) {}
+        }
+        ended
+    }
+
+    fn pass_answers(&self) -> io::Result<()> {
         let (mut framer, mut buffer) = (Framer::default(), vec![0; 1 << 16]);
         loop {
             let n = (&self.server).read(&mut buffer)?;
@@ -161,7 +174,9 @@ impl Connection {
     /// The first literal of an answer is half through.
     fn half_of_literal(&self) -> io::Result<()> {
         let mut pending = self.pending.lock().expect("not poisoned");
-        let Some(command) = pending.front_mut() else { return Ok(()) };
+        // Not always the oldest: Dovecot may end a NOOP after the FETCH that follows it.
+        let is_meant = |c: &&mut Command| c.faults.iter().any(|f| f.is_at(Stage::InAnswer));
+        let Some(command) = pending.iter_mut().find(is_meant) else { return Ok(()) };
         let (now, later): (Vec<_>, _) =
             command.faults.drain(..).partition(|fault| fault.is_at(Stage::InAnswer));
         command.faults = later;
@@ -176,7 +191,7 @@ impl Connection {
     }
 
     /// Gives the answers that are the proxy's, each in its turn.
-    fn give_answers(&self) -> io::Result<()> {
+    pub(super) fn give_answers(&self) -> io::Result<()> {
         loop {
             let mut pending = self.pending.lock().expect("not poisoned");
             let is_ready = |command: &&Command| command.answer.is_some() && command.is_complete;
@@ -196,18 +211,23 @@ impl Connection {
             }
             self.inject(out.as_bytes())?;
             if command.is_last {
-                self.end();
+                self.cut();
                 return Err(ErrorKind::ConnectionAborted.into());
             }
         }
     }
 
-    fn inject(&self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn inject(&self, bytes: &[u8]) -> io::Result<()> {
         self.to_client.lock().expect("not poisoned").inject(self, bytes)
     }
 
     /// Lets happen what is set for this stage of a command.
-    fn stage(&self, command: &Command, stage: Stage, line: &mut Vec<u8>) -> io::Result<Fate> {
+    pub(super) fn stage(
+        &self,
+        command: &Command,
+        stage: Stage,
+        line: &mut Vec<u8>,
+    ) -> io::Result<Fate> {
         let mut fate = Fate::Pass;
         for fault in command.faults.iter().filter(|fault| fault.is_at(stage)) {
             if let answer @ Fate::Answer { .. } = self.act(&fault.what, line)? {
@@ -257,120 +277,13 @@ impl Connection {
         if goes_on {
             return Ok(Fate::Pass);
         }
-        self.end();
+        self.cut();
         Err(ErrorKind::ConnectionAborted.into())
     }
 }
 
-/// What drover says on a connection.
-#[derive(Default)]
-struct Commands {
-    framer: Framer,
-    /// The one whose parts are coming.
-    current: Option<Command>,
-}
-
-impl Commands {
-    /// Up to the end of what drover says.
-    fn run(&mut self, connection: &Connection) -> io::Result<()> {
-        let mut buffer = vec![0; 1 << 16];
-        loop {
-            let n = (&connection.client).read(&mut buffer)?;
-            if n == 0 {
-                let rest = self.framer.rest();
-                return self.pass(connection, &rest);
-            }
-            self.forget_refused(connection);
-            let mut input = &buffer[..n];
-            while !input.is_empty() {
-                if connection.is_raw.load(Ordering::SeqCst) {
-                    self.pass(connection, input)?;
-                    break;
-                }
-                let (piece, n) = self.framer.next(input);
-                input = &input[n..];
-                match piece {
-                    Some(Piece::Line { bytes, announces, .. }) => {
-                        self.line(connection, bytes, announces)?;
-                    }
-                    Some(Piece::Literal { bytes, is_half }) => {
-                        self.pass(connection, &bytes)?;
-                        if is_half && let Some(command) = &mut self.current {
-                            connection.stage(command, Stage::InLiteral, &mut Vec::new())?;
-                            command.faults.retain(|fault| !fault.is_at(Stage::InLiteral));
-                        }
-                    }
-                    None => {}
-                }
-            }
-        }
-    }
-
-    /// A command whose literal was refused has ended before its literal.
-    fn forget_refused(&mut self, connection: &Connection) {
-        let Some(command) = &self.current else { return };
-        let pending = connection.pending.lock().expect("not poisoned");
-        if !pending.iter().any(|other| other.tag == command.tag) {
-            self.framer.give_up_literal();
-            self.current = None;
-        }
-    }
-
-    fn line(
-        &mut self,
-        connection: &Connection,
-        mut line: Vec<u8>,
-        announces: Option<framing::Literal>,
-    ) -> io::Result<()> {
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        connection.shared.heard.lock().expect("not poisoned").push(text.clone());
-        let is_first = self.current.is_none() && !is_dialogue(connection);
-        if is_first {
-            let mut command = connection.begin(&text);
-            let fate = connection.stage(&command, Stage::Before, &mut line)?;
-            if let Fate::Answer { text, is_last } = fate {
-                command.answer = Some(text);
-                command.is_last = is_last;
-            }
-            connection.update(&command);
-            self.current = Some(command);
-        }
-        self.pass(connection, &line)?;
-        let Some(command) = &self.current else { return Ok(()) };
-        if is_first {
-            connection.stage(command, Stage::AfterLine, &mut Vec::new())?;
-        }
-        match announces {
-            Some(literal) if command.answer.is_some() && literal.waits => {
-                connection.inject(b"+ go on\r\n")
-            }
-            Some(_) => Ok(()),
-            None => self.end(connection),
-        }
-    }
-
-    /// The command at hand has come to its last byte.
-    fn end(&mut self, connection: &Connection) -> io::Result<()> {
-        let Some(mut command) = self.current.take() else { return Ok(()) };
-        connection.stage(&command, Stage::Sent, &mut Vec::new())?;
-        if command.answer.is_some() {
-            command.is_complete = true;
-            connection.update(&command);
-            connection.give_answers()?;
-        }
-        Ok(())
-    }
-
-    fn pass(&self, connection: &Connection, bytes: &[u8]) -> io::Result<()> {
-        if self.current.as_ref().is_some_and(|command| command.answer.is_some()) {
-            return Ok(());
-        }
-        connection.to_server.lock().expect("not poisoned").write(connection, bytes)
-    }
-}
-
 impl Connection {
-    fn begin(&self, line: &str) -> Command {
+    pub(super) fn begin(&self, line: &str) -> Command {
         let (tag, rest) = framing::tag(line.as_bytes());
         let verb = framing::verb(rest);
         let faults = self.shared.meant_for(self.shared.commands.next(), &verb, line);
@@ -386,16 +299,10 @@ impl Connection {
         command
     }
 
-    fn update(&self, new: &Command) {
+    pub(super) fn update(&self, new: &Command) {
         let mut pending = self.pending.lock().expect("not poisoned");
         if let Some(command) = pending.iter_mut().find(|command| command.tag == new.tag) {
             *command = new.clone();
         }
     }
-}
-
-/// True while drover's lines are not commands: SASL, and IDLE up to its DONE.
-fn is_dialogue(connection: &Connection) -> bool {
-    let pending = connection.pending.lock().expect("not poisoned");
-    pending.iter().any(|command| ["AUTHENTICATE", "IDLE"].contains(&command.verb.as_str()))
 }

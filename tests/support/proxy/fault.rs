@@ -175,7 +175,7 @@ pub enum Then {
 /// What goes wrong.
 #[derive(Clone)]
 pub enum What {
-    /// The connection breaks, for both sides.
+    /// The connection breaks, for both sides. The server does what it was told before.
     Cut,
     /// Drover's side breaks. What it has sent reaches the server, which does as it is told.
     CutClient,

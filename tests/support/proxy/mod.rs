@@ -40,6 +40,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+mod commands;
 mod connection;
 mod fault;
 mod framing;
@@ -146,10 +147,10 @@ impl Proxy {
         }
     }
 
-    /// Breaks all connections and lets no new one through until [`Proxy::heal`].
+    /// Breaks all connections and lets no byte through until [`Proxy::heal`].
     pub fn sever(&self) {
         self.shared.severed.store(true, Ordering::SeqCst);
-        self.shared.end_all();
+        self.shared.cut_all();
     }
 
     /// Lets new connections through again.
@@ -157,7 +158,7 @@ impl Proxy {
         self.shared.severed.store(false, Ordering::SeqCst);
     }
 
-    /// Waits until all connections are gone: drover hung up, and the server has seen it.
+    /// Waits until all connections are gone: the server has done what reached it, and hung up.
     pub fn drained(&self) {
         for _ in 0..500 {
             if self.shared.is_idle() {

@@ -113,13 +113,13 @@ impl Shared {
         drop(connections);
         // One that was on its way in when the plug was pulled.
         if self.severed.load(Ordering::SeqCst) {
-            connection.end();
+            connection.cut();
         }
     }
 
-    pub(super) fn end_all(&self) {
+    pub(super) fn cut_all(&self) {
         for connection in self.alive() {
-            connection.end();
+            connection.cut();
         }
     }
 
