@@ -721,3 +721,18 @@ proptest::proptest! {
         }
     }
 }
+
+/// Carriage returns that end no line belong to nobody's excerpt.
+#[test]
+fn a_mistake_behind_stray_carriage_returns_is_shown_all_the_same() {
+    for (end, _) in FULL.match_indices('\n') {
+        for stray in ["\r\r", "\r\r\r", "=\r\r\r"] {
+            let text = format!("{}{stray}{}", &FULL[..end], &FULL[end..]);
+            for error in load_text("acme", &text, Path::new("/"))
+                .map_or_else(|rejected| rejected.diagnostics, |loaded| loaded.warnings)
+            {
+                assert!(!error.render(false).contains('\r'), "{text}");
+            }
+        }
+    }
+}

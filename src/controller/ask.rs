@@ -24,7 +24,7 @@ pub enum Ask {
     /// Passes now.
     Sync(Vec<String>, mpsc::UnboundedSender<Update>, oneshot::Sender<Result<usize, String>>),
     /// What `drover verify` found: the number of differences.
-    Verified(MailboxKey, DateTime<Utc>, u64),
+    Verified(MailboxKey, DateTime<Utc>, u64, oneshot::Sender<()>),
     /// Tell when the ledger has told of every mailbox what it knows.
     Settled(oneshot::Sender<()>),
 }
@@ -89,9 +89,11 @@ impl Handle {
         self.ask(|reply| Ask::Sync(names, updates, reply)).await?
     }
 
-    /// Notes what `drover verify` found.
+    /// Notes what `drover verify` found. Once it returns that is not forgotten, though the
+    /// controller be stopped in the next moment.
     pub async fn verified(&self, key: MailboxKey, at: DateTime<Utc>, differences: u64) {
-        let _ = self.events.send(Event::Ask(Ask::Verified(key, at, differences))).await;
+        // A controller that has stopped notes nothing any more.
+        let _ = self.ask(|reply| Ask::Verified(key, at, differences, reply)).await;
     }
 
     /// Waits until the ledger has told of every declared mailbox what it knows.
@@ -126,8 +128,9 @@ impl Controller {
                     self.sync_now(&key, updates.clone());
                 }
             }
-            Ask::Verified(key, at, differences) => {
+            Ask::Verified(key, at, differences, reply) => {
                 self.change_state(&key, |state| state.verified = Some((at, differences)));
+                let _ = reply.send(());
             }
             Ask::Settled(reply) => self.settling.push(reply),
         }

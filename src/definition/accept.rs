@@ -95,7 +95,7 @@ pub(super) fn read(mut section: Section<'_>) -> Option<Accepted<'_>> {
         at.error("this names a message in two ways", one);
         return None;
     }
-    if !by_id && !(by_folder && by_uid) {
+    if !(by_id || by_folder && by_uid) {
         at.error("this does not name a message", one);
         return None;
     }

@@ -213,9 +213,10 @@ impl World {
     /// The same in another way.
     pub async fn verify_with(&self, options: &verify::Options) -> Comparison {
         let mailbox = Arc::new(self.mailbox.clone());
-        verify::verify(self.context(), &mailbox, options, None, &Progress::default())
-            .await
-            .unwrap_or_else(|error| panic!("verify failed: {error}"))
+        let progress = Progress::default();
+        let verified = verify::verify(self.context(), &mailbox, options, None, &progress);
+        // As large as a comparison is; every test would carry it.
+        Box::pin(verified).await.unwrap_or_else(|error| panic!("verify failed: {error}"))
     }
 
     /// How to compare everything.
