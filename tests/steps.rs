@@ -139,7 +139,7 @@ impl Stage {
                 n += 1;
                 step += stride;
             }
-            println!("{:?} and those before it: {n} deaths", death(step - stride));
+            println!("{:?} was never reached; {n} deaths before it", death(step));
             n_deaths += n;
         }
         assert!(n_deaths > 2, "hardly anything was tried");
