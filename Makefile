@@ -5,7 +5,7 @@ DESTDIR ?=
 CARGO   ?= cargo
 BINARY   = $(or $(CARGO_TARGET_DIR),target)/release/drover
 
-.PHONY: help build test check deny fuzz demo install clean
+.PHONY: help build test torture check deny fuzz demo install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,6 +16,10 @@ build: ## the release binary
 test: ## all tests, against real IMAP servers on loopback (installs Dovecot if it may)
 	scripts/need-dovecot.sh
 	$(CARGO) test --locked
+
+torture: ## every fault at once, at random, for MINUTES (default 5); SEED=n begins with that campaign
+	scripts/need-dovecot.sh
+	MINUTES="$(or $(MINUTES),5)" SEED="$(SEED)" $(CARGO) test --locked --test torture -- --nocapture
 
 check: ## format and lints, as CI has them
 	$(CARGO) fmt --check

@@ -275,10 +275,8 @@ async fn moved(
                     }
                 }
             }
-            let my: Vec<_> = my
-                .into_iter()
-                .filter(|(m, _)| !claimed_by_intents || !meant(&left[*m]))
-                .collect();
+            let my: Vec<_> =
+                my.into_iter().filter(|(m, _)| !claimed_by_intents || !meant(&left[*m])).collect();
             let mut found = by_digest(&my, &your);
             // A copy that its user removed cannot be compared any more. Headers, size and date
             // agree: better to leave it removed than to bring it back (law 4).
