@@ -499,8 +499,8 @@ async fn sizes_that_no_message_has_can_be_added_up() {
     let listing: String = (1..4).map(line).collect::<String>() + "$ OK\r\n";
     let server = Hostile::new(vec![("UID FETCH", Deed::Say(listing))]).await;
     let changes = server.changes().await.expect("sizes do not matter here");
-    let sizes = changes.items.iter().filter_map(|item| Some(item.meta?.size));
-    assert!(sizes.fold(Some(0_u64), |sum, size| sum?.checked_add(size)).is_some());
+    let mut sizes = changes.items.iter().filter_map(|item| Some(item.meta?.size));
+    assert!(sizes.try_fold(0_u64, u64::checked_add).is_some());
 }
 
 #[tokio::test]

@@ -281,3 +281,40 @@ async fn law_2_what_landed_unanswered_and_then_left_its_folder_is_not_doubled() 
     world.delta().await;
     world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_what_landed_unanswered_in_a_folder_that_is_then_renamed_is_not_doubled() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("Box", &[note("known")]);
+    world.seed().await;
+    // Without a name of its own a message is settled by its content, when it is met again.
+    let mut nameless = note("nameless");
+    nameless.bytes = b"Subject: something\r\n\r\nsomething\r\n".to_vec();
+    here.append_many("Box", &[note("named"), nameless]);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Delta).await.expect_err("the connection breaks");
+    assert_eq!(world.at_destination().uids("Box").len(), 3, "it landed");
+    tap.cut_answers_of_appends(false);
+    world.at_source().rename_folder("Box", "Renamed");
+    world.delta().await;
+    world.assert_same();
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_the_destination_had_first_is_adopted_in_a_folder_that_is_renamed() {
+    let world = World::new().await;
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("Box", &[note("known")]);
+    world.seed().await;
+    world.at_destination().append_many("Box", &[note("both")]);
+    here.append_many("Box", &[note("both")]);
+    world.at_source().rename_folder("Box", "Renamed");
+    let report = world.delta().await;
+    assert_eq!((report.record.accounts.copied, report.record.accounts.adopted), (0, 1));
+    world.assert_same();
+}

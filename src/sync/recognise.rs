@@ -43,20 +43,29 @@ pub(crate) async fn all(
     learned: &mut Vec<Change>,
 ) -> Result<Vec<Vec<Arrival>>, Error> {
     let mut news: Vec<Vec<Item>> = Vec::new();
-    for work in works.iter_mut() {
+    let mut retried: HashSet<(usize, ItemId)> = HashSet::new();
+    for (w, work) in works.iter_mut().enumerate() {
         let mut items = std::mem::take(&mut work.diff.news);
+        retried.extend(work.diff.retries.iter().map(|item| (w, item.id)));
         items.append(&mut work.diff.retries);
         items.sort_by_key(|item| item.id);
         news.push(items);
     }
-    let strangers = scout(lane, works, &news, there, places, basis, learned).await?;
+    let names = names_now(basis, places, there);
+    let strangers = scout(lane, works, &news, there, places, &names, basis, learned).await?;
     let sightings = sight(basis, lane, works, closed, &news, &strangers).await?;
+    // The survey told nothing of them: they did not change.
+    for (&(w, n), sighting) in &sightings {
+        if retried.contains(&(w, sighting.id)) {
+            news[w][n].flags = sighting.flags.clone();
+        }
+    }
 
     let mut arrivals: HashMap<New, Arrival> = HashMap::new();
-    moved(basis, lane, works, closed, &news, &sightings, places, &mut arrivals).await?;
+    moved(basis, lane, works, closed, &news, &sightings, &names, &mut arrivals).await?;
     let mut strangers = strangers;
-    catch_up(basis, lane, works, &news, places, &mut strangers, &mut arrivals).await?;
-    adopted(basis, lane, works, &news, &sightings, strangers, places, &mut arrivals).await?;
+    catch_up(lane, works, &news, &names, &mut strangers, &mut arrivals).await?;
+    adopted(basis, lane, works, &news, &sightings, strangers, &names, &mut arrivals).await?;
 
     let decide = |(w, items): (usize, Vec<Item>)| {
         let one =
@@ -68,26 +77,29 @@ pub(crate) async fn all(
 
 /// Looks at what stands in the target folders that drover has not seen yet. Only where something
 /// new is to go there.
+#[expect(clippy::too_many_arguments, reason = "one step of `all`, split off to be read alone")]
 async fn scout(
     lane: &mut Lane,
     works: &[Work],
     news: &[Vec<Item>],
     there: &[FolderStatus],
     places: &mut BTreeMap<PlaceNo, Place>,
+    names: &Names,
     basis: &Basis<'_>,
     learned: &mut Vec<Change>,
 ) -> Result<HashMap<PlaceNo, Vec<Stranger>>, Error> {
     let mut strangers = HashMap::new();
     for (work, _) in works.iter().zip(news).filter(|(_, news)| !news.is_empty()) {
         let Some(place) = places.get_mut(&work.place) else { continue };
-        let status = there.iter().find(|s| s.folder.name == place.name && s.selectable);
+        let Some(name) = names.get(&place.no) else { continue };
+        let status = there.iter().find(|s| s.folder.name == *name && s.selectable);
         let Some(status) = status.filter(|_| !strangers.contains_key(&work.place)) else {
             continue;
         };
         let (epoch, next) = match (status.epoch, status.next) {
             (Some(epoch), Some(next)) => (epoch, next),
             _ => {
-                let open = lane.destination.open(&place.name).await.map_err(at_destination)?;
+                let open = lane.destination.open(name).await.map_err(at_destination)?;
                 (open.epoch, open.next)
             }
         };
@@ -106,12 +118,15 @@ async fn scout(
         };
         let unseen = all.difference(&place.known);
         if !unseen.is_empty() {
-            let seen =
-                lane.destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
+            let seen = lane.destination.sight(name, &unseen).await.map_err(at_destination)?;
             let news: Vec<Stranger> = seen.iter().map(stranger).collect();
             place.epoch = Some(epoch);
             place.known.extend_set(&unseen);
-            learned.push(Change::PutPlace(place.clone()));
+            // Under the name it has until the pass renames it: the pass may die before that.
+            let before = basis.overview.places.get(&place.no);
+            let (name, path) = before.map_or((&place.name, &place.path), |b| (&b.name, &b.path));
+            let (name, path) = (name.clone(), path.clone());
+            learned.push(Change::PutPlace(Place { name, path, ..place.clone() }));
             learned.push(Change::PutStrangers(place.no, news.clone()));
             found.extend(news);
         }
@@ -174,7 +189,7 @@ async fn moved(
     closed: &mut [Closed],
     news: &[Vec<Item>],
     sightings: &HashMap<New, Sighting>,
-    places: &BTreeMap<PlaceNo, Place>,
+    names: &Names,
     arrivals: &mut HashMap<New, Arrival>,
 ) -> Result<(), Error> {
     let moves = basis.mailbox.carry.moves;
@@ -256,7 +271,7 @@ async fn moved(
                     copies.entry(d.place).or_default().insert(at);
                 }
             }
-            let theirs_by = digest_copies(basis, lane, places, &copies).await?;
+            let theirs_by = digest_copies(lane, names, &copies).await?;
             let my = mine.iter().filter_map(|&m| Some((m, *ours_by.get(&left[m])?)));
             let your = yours.iter().filter_map(|&y| {
                 let d = &departed[right[y]].1;
@@ -376,11 +391,10 @@ fn drop_claimed(
 /// then the ledger is older than the destination (it was put back from a backup), and learns now
 /// what a later one knew. Whether drover wrote it is not known any more.
 async fn catch_up(
-    basis: &Basis<'_>,
     lane: &mut Lane,
     works: &[Work],
     news: &[Vec<Item>],
-    places: &BTreeMap<PlaceNo, Place>,
+    names: &Names,
     strangers: &mut HashMap<PlaceNo, Vec<Stranger>>,
     arrivals: &mut HashMap<New, Arrival>,
 ) -> Result<(), Error> {
@@ -399,12 +413,12 @@ async fn catch_up(
         strangers.retain(|s| !taken.contains(&(place, s.id)));
     }
     for (&place, strangers) in strangers {
-        let names: HashSet<Fingerprint> = strangers.iter().map(|s| s.fingerprint).collect();
+        let prints: HashSet<Fingerprint> = strangers.iter().map(|s| s.fingerprint).collect();
         let mut suspects: BTreeMap<New, Departed> = BTreeMap::new();
         for (at, arrival) in arrivals.iter().filter(|(at, _)| works[at.0].place == place) {
             let Some(of) = claimed(arrival) else { continue };
             let settled = !matches!(of.filed, Filed::Stranger(..));
-            if settled && names.contains(&of.fingerprint) {
+            if settled && prints.contains(&of.fingerprint) {
                 suspects.insert(*at, of);
             }
         }
@@ -413,8 +427,8 @@ async fn catch_up(
             copies.entry(of.place).or_default().extend_set(&of.at.into_iter().collect());
         }
         for (place, ids) in copies {
-            let Some(name) = present_name(basis, places, place) else { continue };
-            let there: HashSet<ItemId> = match lane.destination.sight(&name, &ids).await {
+            let Some(name) = names.get(&place) else { continue };
+            let there: HashSet<ItemId> = match lane.destination.sight(name, &ids).await {
                 Ok(seen) => seen.iter().map(|s| s.id).collect(),
                 Err(crate::platform::Error::FolderGone(_)) => HashSet::new(),
                 Err(error) => return Err(at_destination(error)),
@@ -432,8 +446,7 @@ async fn catch_up(
         let which: Vec<New> = suspects.keys().copied().collect();
         let mut ours: Vec<_> = digest_news(lane, works, news, &which).await?.into_iter().collect();
         ours.sort_unstable();
-        let theirs =
-            digest_copies(basis, lane, places, &HashMap::from([(place, candidates)])).await?;
+        let theirs = digest_copies(lane, names, &HashMap::from([(place, candidates)])).await?;
         let mut supply: HashMap<ContentDigest, VecDeque<ItemId>> = HashMap::new();
         for s in strangers.iter() {
             if let Some(digest) = theirs.get(&(place, s.id)) {
@@ -463,7 +476,7 @@ async fn adopted(
     news: &[Vec<Item>],
     sightings: &HashMap<New, Sighting>,
     strangers: HashMap<PlaceNo, Vec<Stranger>>,
-    places: &BTreeMap<PlaceNo, Place>,
+    names: &Names,
     arrivals: &mut HashMap<New, Arrival>,
 ) -> Result<(), Error> {
     let claims = claims(&basis.overview.intents);
@@ -487,8 +500,7 @@ async fn adopted(
             let ids = mine.iter().map(|&m| left[m]).collect::<Vec<_>>();
             let ours_by = digest_news(lane, works, news, &ids).await?;
             let copies = yours.iter().map(|&y| strangers[y].id).collect();
-            let theirs_by =
-                digest_copies(basis, lane, places, &HashMap::from([(place, copies)])).await?;
+            let theirs_by = digest_copies(lane, names, &HashMap::from([(place, copies)])).await?;
             let my = mine.iter().filter_map(|&m| Some((m, *ours_by.get(&left[m])?)));
             let your =
                 yours.iter().filter_map(|&y| Some((y, *theirs_by.get(&(place, strangers[y].id))?)));
@@ -499,8 +511,8 @@ async fn adopted(
         }
         // A stranger noted earlier may be gone by now.
         let ids: IdSet = paired.sure.iter().map(|(_, y)| strangers[*y].id).collect();
-        let Some(name) = present_name(basis, places, place) else { continue };
-        let still = lane.destination.sight(&name, &ids).await.map_err(at_destination)?;
+        let Some(name) = names.get(&place) else { continue };
+        let still = lane.destination.sight(name, &ids).await.map_err(at_destination)?;
         let flags: HashMap<ItemId, &Flags> = still.iter().map(|s| (s.id, &s.flags)).collect();
         for (m, y) in paired.sure {
             let (at, stranger) = (left[m], strangers[y]);
@@ -534,14 +546,21 @@ fn claims(intents: &[Intent]) -> HashMap<(FolderNo, ItemId), (&Intent, &Flags)> 
     claims
 }
 
-/// The name a place has at the destination now, before any rename of this pass.
-fn present_name(
+/// The names that places have at the destination now, before any rename of this pass.
+type Names = BTreeMap<PlaceNo, FolderName>;
+
+fn names_now(
     basis: &Basis<'_>,
     places: &BTreeMap<PlaceNo, Place>,
-    place: PlaceNo,
-) -> Option<FolderName> {
-    let place = basis.overview.places.get(&place).or_else(|| places.get(&place))?;
-    Some(place.name.clone())
+    there: &[FolderStatus],
+) -> Names {
+    let exists = |name: &FolderName| there.iter().any(|status| status.folder.name == *name);
+    let now = |(&no, place): (&PlaceNo, &Place)| {
+        let before = basis.overview.places.get(&no).map_or(&place.name, |place| &place.name);
+        // It may be renamed already, by a pass that died before it could say so.
+        (no, if exists(before) { before.clone() } else { place.name.clone() })
+    };
+    places.iter().map(now).collect()
 }
 
 async fn digest_news(
@@ -565,15 +584,14 @@ async fn digest_news(
 }
 
 async fn digest_copies(
-    basis: &Basis<'_>,
     lane: &mut Lane,
-    places: &BTreeMap<PlaceNo, Place>,
+    names: &Names,
     copies: &HashMap<PlaceNo, IdSet>,
 ) -> Result<HashMap<(PlaceNo, ItemId), ContentDigest>, Error> {
     let mut digests = HashMap::new();
     for (&place, ids) in copies {
-        let Some(name) = present_name(basis, places, place) else { continue };
-        match lane.destination.digest(&name, ids).await {
+        let Some(name) = names.get(&place) else { continue };
+        match lane.destination.digest(name, ids).await {
             Ok(found) => digests.extend(found.into_iter().map(|(id, d)| ((place, id), d))),
             // Its user removed the folder; nothing in it can be anybody's copy.
             Err(crate::platform::Error::FolderGone(_)) => {}

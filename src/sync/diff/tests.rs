@@ -50,6 +50,7 @@ fn failure(id: u64, verdict: Verdict) -> Failure {
         reason: String::new(),
         attempts: 1,
         at: Utc::now(),
+        broke: false,
     }
 }
 
