@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use chrono::{DateTime, Utc};
+
 use crate::support::mail::Rng;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::{Dovecot, Drover};
@@ -164,8 +166,23 @@ impl Field {
         }
         self.pause(150);
         if self.rng.chance(60) {
-            self.herd.destination_acts(&self.destination);
+            let settled = self.settled();
+            self.herd.destination_acts(&self.destination, settled);
         }
+    }
+
+    /// When the last good pass began.
+    fn settled(&mut self) -> DateTime<Utc> {
+        let never = DateTime::UNIX_EPOCH;
+        if !self.drover.is_running() {
+            return never;
+        }
+        // It may die under the question.
+        let status = self.drover.run(&["status", "-o", "json"]).stdout;
+        let status: serde_json::Value = serde_json::from_slice(&status).unwrap_or_default();
+        let pass = &status["mailboxes"][0]["last_pass"];
+        let began = pass["began"].as_str().filter(|_| pass["error"].is_null());
+        began.and_then(|text| text.parse().ok()).unwrap_or(never)
     }
 
     /// Up to so many milliseconds.

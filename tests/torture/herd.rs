@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chrono::{DateTime, FixedOffset, TimeZone};
+use chrono::{DateTime, FixedOffset, TimeZone, Utc};
 
 use crate::support::compare::Snapshot;
 use crate::support::imap::Msg;
@@ -47,6 +47,8 @@ struct Message {
     pinned: bool,
     fate: Fate,
     mine: bool,
+    /// When it arrived at the source.
+    born: DateTime<Utc>,
 }
 
 /// What the destination does not have as it should.
@@ -78,6 +80,8 @@ pub(crate) struct Herd {
     strays: Vec<(u32, Mail)>,
     folders: Vec<String>,
     next: u32,
+    /// drover knows for certain what became of all that came before.
+    settled: DateTime<Utc>,
     /// What happened, for whoever reads a failure.
     trace: Vec<String>,
 }
@@ -93,6 +97,7 @@ impl Herd {
             strays: Vec::new(),
             folders,
             next: 1,
+            settled: DateTime::UNIX_EPOCH,
             trace: Vec::new(),
         }
     }
@@ -127,6 +132,7 @@ impl Herd {
             let folder = self.folders[self.rng.below(self.folders.len())].clone();
             here.create(&folder);
             let mut mails = Vec::new();
+            let n_before = self.messages.len();
             for _ in 0..self.rng.below(16) + 1 {
                 let message = self.message(&folder);
                 mails.extend(std::iter::repeat_n(message.mail.clone(), message.times));
@@ -134,6 +140,9 @@ impl Herd {
                 self.messages.push(message);
             }
             here.append_many(&folder, &mails);
+            for message in &mut self.messages[n_before..] {
+                message.born = Utc::now();
+            }
         }
     }
 
@@ -154,8 +163,11 @@ impl Herd {
         }
     }
 
-    /// One or two things that the destination's user does.
-    pub(crate) fn destination_acts(&mut self, destination: &Dovecot) {
+    /// One or two things that the destination's user does, with copies that drover knows of for
+    /// certain: what came before this moment. A copy that landed, was never answered for and is
+    /// removed before drover can look is taken for one that never landed.
+    pub(crate) fn destination_acts(&mut self, destination: &Dovecot, settled: DateTime<Utc>) {
+        self.settled = settled;
         for _ in 0..=self.rng.below(2) {
             match (self.rng.below(6), self.memory) {
                 (0 | 1, _) => self.stray(&mut destination.connect(USER)),
@@ -208,6 +220,7 @@ impl Herd {
             pinned: self.rng.chance(35),
             fate: Fate::Left,
             mine: false,
+            born: Utc::now(),
         }
     }
 
@@ -304,7 +317,9 @@ impl Herd {
 
     /// A copy whose fate is the destination user's alone: selects its folder.
     fn some_copy(&mut self, there: &mut Imap) -> Result<(usize, String), String> {
-        let is_theirs = |m: &Message| m.pinned && m.at.is_some() && m.fate == Fate::Left;
+        let settled = self.settled;
+        let is_theirs =
+            |m: &Message| m.pinned && m.at.is_some() && m.fate == Fate::Left && m.born < settled;
         let theirs: Vec<usize> =
             (0..self.messages.len()).filter(|&n| is_theirs(&self.messages[n])).collect();
         let pick = self.rng.below(theirs.len().max(1));

@@ -171,8 +171,43 @@ impl Session {
             };
             seen.insert(uid, sighting).is_none()
         };
-        self.fetch_each(set_parts(ids), &items, Bodies::None, each).await?;
+        self.fetch_shown(ids, &items, Bodies::None, each).await?;
         Ok(seen.into_values().collect())
+    }
+
+    /// Fetches these messages, and once more by name those that are there and were not shown: an
+    /// OK without an answer must not read as an empty folder, for then everything would be copied
+    /// again. Single messages may be beyond a server's power to show; all of them are not.
+    async fn fetch_shown(
+        &mut self,
+        ids: &IdSet,
+        items: &str,
+        bodies: Bodies<'_>,
+        mut each: impl FnMut(u64, Fetched) -> bool + Send,
+    ) -> Result<()> {
+        let mut shown = IdSet::new();
+        let mut asked = ids.clone();
+        for _ in 0..2 {
+            let hear = |uid, fetched: Fetched| {
+                let fresh = each(uid, fetched);
+                if fresh {
+                    shown.insert(ItemId(uid));
+                }
+                fresh
+            };
+            self.fetch_each(set_parts(&asked), items, bodies, hear).await?;
+            asked = ids.difference(&shown);
+            if !asked.is_empty() {
+                asked = self.all_ids().await?.intersection(&asked);
+            }
+            if asked.is_empty() {
+                return Ok(());
+            }
+        }
+        if !shown.is_empty() {
+            return Ok(());
+        }
+        Err(self.protocol(format!("it has {} messages and shows none of them", asked.len())))
     }
 
     /// See [`crate::platform::Account::digest`].
@@ -201,7 +236,7 @@ impl Session {
             let digest = fetched.digest.or_else(quoted);
             digest.is_some_and(|digest| digests.insert(ItemId(uid), digest).is_none())
         };
-        self.fetch_each(set_parts(ids), "(UID BODY.PEEK[])", Bodies::Digest, each).await?;
+        self.fetch_shown(ids, "(UID BODY.PEEK[])", Bodies::Digest, each).await?;
         Ok(digests)
     }
 
