@@ -2,9 +2,11 @@
 
 mod support;
 
+use std::time::Duration;
+
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
-use support::mail::{self, FOLDERS};
+use support::mail::{self, FOLDERS, Mail};
 use support::{Options, World, note, subjects};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,5 +318,35 @@ async fn mail_the_destination_had_first_is_adopted_in_a_folder_that_is_renamed()
     world.at_source().rename_folder("Box", "Renamed");
     let report = world.delta().await;
     assert_eq!((report.record.accounts.copied, report.record.accounts.adopted), (0, 1));
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_what_landed_unanswered_is_found_though_both_sides_went_on() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    let mut here = world.at_source();
+    here.create("Box");
+    here.append_many("Box", &[note("stays"), note("moves on")]);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    tap.cut_answers_of_appends(false);
+    // The destination's folder gets other ids, and the message another folder.
+    let landed: Vec<Mail> = world
+        .at_destination()
+        .messages("Box")
+        .into_iter()
+        .map(|m| Mail { bytes: m.body, flags: String::new(), date: m.date.fixed_offset() })
+        .collect();
+    assert_eq!(landed.len(), 2, "it landed");
+    world.at_destination().delete_folder("Box");
+    // UIDVALIDITY is made of the second.
+    std::thread::sleep(Duration::from_millis(1100));
+    world.at_destination().create("Box");
+    world.at_destination().append_many("Box", &landed);
+    let uids = here.uids("Box");
+    here.uid_move("Box", &uids[1..], "INBOX");
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
     world.assert_same();
 }

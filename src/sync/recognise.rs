@@ -62,7 +62,8 @@ pub(crate) async fn all(
     }
 
     let mut arrivals: HashMap<New, Arrival> = HashMap::new();
-    moved(basis, lane, works, closed, &news, &sightings, &names, &mut arrivals).await?;
+    let unsettled = unsettled(basis, &strangers).await?;
+    moved(basis, lane, works, closed, &news, &sightings, unsettled, &names, &mut arrivals).await?;
     let mut strangers = strangers;
     catch_up(lane, works, &news, &names, &mut strangers, &mut arrivals).await?;
     adopted(basis, lane, works, &news, &sightings, strangers, &names, &mut arrivals).await?;
@@ -89,13 +90,17 @@ async fn scout(
     learned: &mut Vec<Change>,
 ) -> Result<HashMap<PlaceNo, Vec<Stranger>>, Error> {
     let mut strangers = HashMap::new();
-    for (work, _) in works.iter().zip(news).filter(|(_, news)| !news.is_empty()) {
-        let Some(place) = places.get_mut(&work.place) else { continue };
+    let fed = works.iter().zip(news).filter(|(_, news)| !news.is_empty());
+    let mut wanted: BTreeSet<PlaceNo> = fed.map(|(work, _)| work.place).collect();
+    if !wanted.is_empty() {
+        // What an unsettled intent brought may belong to a message that has moved on.
+        wanted.extend(basis.overview.intents.iter().map(|intent| intent.place));
+    }
+    for no in wanted {
+        let Some(place) = places.get_mut(&no) else { continue };
         let Some(name) = names.get(&place.no) else { continue };
         let status = there.iter().find(|s| s.folder.name == *name && s.selectable);
-        let Some(status) = status.filter(|_| !strangers.contains_key(&work.place)) else {
-            continue;
-        };
+        let Some(status) = status else { continue };
         let (epoch, next) = match (status.epoch, status.next) {
             (Some(epoch), Some(next)) => (epoch, next),
             _ => {
@@ -107,8 +112,8 @@ async fn scout(
             // Rebuilt since it was mended; the next pass mends it again.
             continue;
         }
-        let mut found = if basis.overview.places.contains_key(&work.place) {
-            basis.ledger.strangers(work.place).await?
+        let mut found = if basis.overview.places.contains_key(&no) {
+            basis.ledger.strangers(no).await?
         } else {
             Vec::new()
         };
@@ -130,7 +135,7 @@ async fn scout(
             learned.push(Change::PutStrangers(place.no, news.clone()));
             found.extend(news);
         }
-        strangers.insert(work.place, found);
+        strangers.insert(no, found);
     }
     Ok(strangers)
 }
@@ -189,6 +194,7 @@ async fn moved(
     closed: &mut [Closed],
     news: &[Vec<Item>],
     sightings: &HashMap<New, Sighting>,
+    unsettled: Vec<Departed>,
     names: &Names,
     arrivals: &mut HashMap<New, Arrival>,
 ) -> Result<(), Error> {
@@ -208,7 +214,7 @@ async fn moved(
         let rows = basis.ledger.retired(&wanted).await?;
         departed.extend(rows.iter().map(|row| (Held::Retired, Departed::from_retired(row))));
     }
-    departed.extend(unsettled(basis).await?.into_iter().map(|of| (Held::Claimed, of)));
+    departed.extend(unsettled.into_iter().map(|of| (Held::Claimed, of)));
     if departed.is_empty() {
         return Ok(());
     }
@@ -329,7 +335,10 @@ async fn moved(
 /// What unsettled intents may have brought to the destination: the strangers that look like one of
 /// their messages. Only their content can tell, and the message may be elsewhere at the source by
 /// now.
-async fn unsettled(basis: &Basis<'_>) -> Result<Vec<Departed>, Error> {
+async fn unsettled(
+    basis: &Basis<'_>,
+    scouted: &HashMap<PlaceNo, Vec<Stranger>>,
+) -> Result<Vec<Departed>, Error> {
     let mut found = BTreeMap::new();
     for intent in &basis.overview.intents {
         let mut sizes: HashMap<Fingerprint, Vec<&IntentItem>> = HashMap::new();
@@ -339,10 +348,17 @@ async fn unsettled(basis: &Basis<'_>) -> Result<Vec<Departed>, Error> {
         if sizes.is_empty() {
             continue;
         }
-        for stranger in basis.ledger.strangers(intent.place).await? {
+        let place = basis.overview.places.get(&intent.place);
+        // Then its ids say nothing.
+        let renewed = place.is_none_or(|place| place.epoch != Some(intent.epoch));
+        let strangers = match scouted.get(&intent.place) {
+            Some(strangers) => strangers.clone(),
+            None => basis.ledger.strangers(intent.place).await?,
+        };
+        for stranger in strangers {
             let Some(items) = sizes.get(&stranger.fingerprint) else { continue };
             let item = items.iter().find(|i| i.size == stranger.size).unwrap_or(&items[0]);
-            if stranger.id >= intent.next {
+            if renewed || stranger.id >= intent.next {
                 found.insert(
                     (intent.place, stranger.id),
                     Departed {
