@@ -7,6 +7,7 @@ use std::time::Duration;
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Mail};
+use support::proxy::{What, When};
 use support::{Options, World, note, subjects};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -349,4 +350,25 @@ async fn law_2_what_landed_unanswered_is_found_though_both_sides_went_on() {
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
     world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rename_that_was_done_and_never_answered_is_known_though_the_source_renames_again() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    let mut here = world.at_source();
+    for folder in ["Box", "Box/Below"] {
+        here.create(folder);
+        here.append_many(folder, &[note(&format!("in {folder}"))]);
+    }
+    world.seed().await;
+    here.rename_folder("Box", "First");
+    tap.set(When::verb("RENAME").answered(), What::Cut);
+    world.try_pass(PassKind::Delta).await.expect_err("the connection breaks");
+    world.at_source().rename_folder("First", "Second");
+    world.at_source().append_many("Second/Below", &[note("later")]);
+    let report = world.delta().await;
+    assert_eq!(report.record.accounts.copied, 1, "{:?}", report.record.accounts);
+    world.assert_same();
+    assert!(world.delta().await.quiet);
 }

@@ -45,7 +45,7 @@ pub use opening::Opening;
 pub use rows::{
     Blocked, Change, Counts, Failure, Filed, FolderNo, FollowedFolder, HISTORY, Intent, IntentItem,
     MailboxKey, MailboxState, MovedFrom, Origin, Overview, PassRecord, Place, PlaceNo, Record,
-    Retired, Stranger, Verdict,
+    Renaming, Retired, Stranger, Verdict,
 };
 
 use keys::{Key, MailboxNo};

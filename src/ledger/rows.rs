@@ -69,6 +69,20 @@ pub struct Place {
     pub known: IdSet,
     /// True if drover created it.
     pub created: bool,
+    /// A rename that was sent and is not known to be done.
+    #[serde(default)]
+    pub renaming: Option<Renaming>,
+}
+
+/// An intent: a destination folder is about to get another name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renaming {
+    /// Its new name.
+    pub name: FolderName,
+    /// Its new path, for people.
+    pub path: FolderPath,
+    /// When it was written.
+    pub made: DateTime<Utc>,
 }
 
 /// How a message came to be at the destination.

@@ -189,6 +189,7 @@ impl<'a> Folding<'a> {
                 epoch: None,
                 known: IdSet::new(),
                 created: false,
+                renaming: None,
             },
         );
         no

@@ -5,13 +5,13 @@
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 
 use crate::ledger::{
     Change, Filed, FolderNo, Intent, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo,
     Record, Retired, Stranger,
 };
-use crate::model::{Epoch, Fingerprint, Flags, IdSet, ItemId};
+use crate::model::{Epoch, Fingerprint, Flags, FolderName, IdSet, ItemId};
 use crate::platform::{ContentDigest, Destination, FolderStatus, Sighting};
 
 use super::Error;
@@ -19,6 +19,41 @@ use super::job::unfile;
 use super::lane::{Lane, at_destination, at_source};
 use super::pairing::{Paired, Sizes, Trait, pair};
 use super::recognise::stranger;
+
+/// A server may still be at work on the last thing it was sent before the connection broke.
+async fn quiet_down(youngest: DateTime<Utc>, grace: Duration) {
+    let age = (Utc::now() - youngest).to_std().unwrap_or_default();
+    if let Some(left) = grace.checked_sub(age) {
+        tokio::time::sleep(left).await;
+    }
+}
+
+/// Finds out which renames that were never answered for were done, before anything is looked for
+/// in folders by their names. True if there were any.
+pub(crate) async fn renames(
+    ledger: &MailboxLedger,
+    overview: &Overview,
+    lane: &mut Lane,
+    grace: Duration,
+) -> Result<bool, Error> {
+    let begun = overview.places.values().filter_map(|place| place.renaming.as_ref());
+    let Some(youngest) = begun.map(|renaming| renaming.made).max() else { return Ok(false) };
+    quiet_down(youngest, grace).await;
+    let there = lane.destination.folders().await.map_err(at_destination)?;
+    let exists = |name: &FolderName| there.iter().any(|s| s.selectable && s.folder.name == *name);
+    let mut changes = Vec::new();
+    for place in overview.places.values() {
+        let mut place = place.clone();
+        let Some(to) = place.renaming.take() else { continue };
+        if exists(&to.name) && !exists(&place.name) {
+            tracing::info!(from = %place.path, to = %to.path, "the destination had renamed the folder before an earlier pass was cut short");
+            (place.name, place.path) = (to.name, to.path);
+        }
+        changes.push(Change::PutPlace(place));
+    }
+    ledger.commit(changes).await?;
+    Ok(true)
+}
 
 /// Waits until nothing that an earlier pass sent can still be under way, then settles what it left.
 /// Copies that are in doubt are settled by their content; see `recognise`.
@@ -33,11 +68,7 @@ pub(crate) async fn intents(
         intents = overview.intents.len(),
         "an earlier pass was cut short; looking at the destination for what it left"
     );
-    // A server may still be at work on the last thing it was sent before the connection broke.
-    let age = (Utc::now() - youngest).to_std().unwrap_or_default();
-    if let Some(left) = grace.checked_sub(age) {
-        tokio::time::sleep(left).await;
-    }
+    quiet_down(youngest, grace).await;
     // What one intent settles is no candidate for the next.
     let mut places = overview.places.clone();
     for intent in &overview.intents {

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::definition::{Mailbox, MaxDelete};
 use crate::ledger::{
-    Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord, Place,
+    Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord, Place, Renaming,
 };
 use crate::model::{Accounts, PassKind};
 
@@ -167,6 +167,9 @@ impl Pass<'_> {
     async fn survey(&self, lane: &mut Lane) -> Result<(Survey, Overview), Error> {
         let ledger = self.ledger;
         let mut overview = ledger.overview().await?;
+        if mend::renames(ledger, &overview, lane, self.context.settle_grace).await? {
+            overview = ledger.overview().await?;
+        }
         let unsettled = !overview.intents.is_empty();
         mend::intents(ledger, &overview, lane, self.context.settle_grace).await?;
         let listing = survey::list(lane).await?;
@@ -272,6 +275,18 @@ impl Pass<'_> {
         survey: &Survey,
         before: &Overview,
     ) -> Result<bool, Error> {
+        // One rename takes all folders below along: the ledger knows of all before the first.
+        let made = Utc::now();
+        let begin = survey.plan.renames.iter().filter_map(|rename| {
+            let place = before.places.get(&rename.place)?.clone();
+            let (name, path) = rename.to.clone();
+            let renaming = Some(Renaming { name, path, made });
+            Some(Change::PutPlace(Place { renaming, ..place }))
+        });
+        let begin: Vec<Change> = begin.collect();
+        if !begin.is_empty() {
+            self.ledger.commit(begin).await?;
+        }
         for rename in &survey.plan.renames {
             if !rename.done {
                 tracing::info!(from = %rename.from.1, to = %rename.to.1, "a folder was renamed at the source");
@@ -282,7 +297,7 @@ impl Pass<'_> {
                         tracing::info!(folder = %rename.from.1, says = %refusal.text, "the destination refuses to rename the folder; moving its messages");
                         let Some(place) = before.places.get(&rename.place) else { return Ok(true) };
                         // As one that drover did not make, it is not renamed again.
-                        let place = Place { created: false, ..place.clone() };
+                        let place = Place { created: false, renaming: None, ..place.clone() };
                         self.ledger.commit(vec![Change::PutPlace(place)]).await?;
                         return Ok(false);
                     }

@@ -40,6 +40,11 @@ pub(crate) fn place(no: u32) -> Place {
         epoch: Some(Epoch(9)),
         known: IdSet::from_iter([1, 2, 9].map(ItemId)),
         created: true,
+        renaming: Some(Renaming {
+            name: FolderName(b"Inbox=".to_vec()),
+            path: FolderPath::inbox(),
+            made: noon(),
+        }),
     }
 }
 
