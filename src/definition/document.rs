@@ -147,8 +147,10 @@ impl Document {
         let line_start = self.lines[number - 1];
         let line = self.text[line_start..].split('\n').next().unwrap_or_default();
         let line_end = line_start + line.trim_end_matches('\r').len();
-        let end = self.text.floor_char_boundary(span.end).clamp(start, line_end.max(start));
-        let shown_start = self.shown(line_start..start).len();
+        // A mistake in the line's end, which is not shown, is pointed at behind the line.
+        let within = start.min(line_end);
+        let end = self.text.floor_char_boundary(span.end).clamp(within, line_end);
+        let shown_start = self.shown(line_start..within).len();
         let shown_end = self.shown(line_start..end).len();
         diagnostic.line = Some(number);
         diagnostic.column = Some(self.text[line_start..start].chars().count() + 1);

@@ -99,6 +99,10 @@ pub fn responses(data: &[u8]) {
 
 /// Folder names are read in any form, and what was read is written so that it reads the same.
 pub fn names(data: &[u8]) {
+    // LIST's answer about the root; no folder has no name.
+    if data.is_empty() {
+        return;
+    }
     let text = decode(data).into_owned();
     assert_eq!(decode(encode(&text).as_bytes()), text);
     assert!(encode(&text).is_ascii());
