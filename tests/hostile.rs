@@ -494,13 +494,24 @@ async fn absurd_numbers_are_errors_or_ignored_and_never_walked() {
 }
 
 #[tokio::test]
+async fn counts_that_no_folder_has_are_refused() {
+    for (exists, next) in [("4294967295", "4294967295"), ("3", "9223372036854775807")] {
+        let examine = format!(
+            "* {exists} EXISTS\r\n* OK [UIDVALIDITY 7]\r\n* OK [UIDNEXT {next}]\r\n$ OK\r\n"
+        );
+        let server = Hostile::new(vec![("EXAMINE", Deed::Say(examine))]).await;
+        assert_reason(&server.changes().await.expect_err("no such folder"), "ProtocolViolated");
+    }
+}
+
+#[tokio::test]
 async fn sizes_that_no_message_has_can_be_added_up() {
     let line = |n| format!("* {n} FETCH (UID {n} RFC822.SIZE 9223372036854775807)\r\n");
     let listing: String = (1..4).map(line).collect::<String>() + "$ OK\r\n";
     let server = Hostile::new(vec![("UID FETCH", Deed::Say(listing))]).await;
     let changes = server.changes().await.expect("sizes do not matter here");
-    let sizes = changes.items.iter().filter_map(|item| Some(item.meta?.size));
-    assert!(sizes.fold(Some(0_u64), |sum, size| sum?.checked_add(size)).is_some());
+    let mut sizes = changes.items.iter().filter_map(|item| Some(item.meta?.size));
+    assert!(sizes.try_fold(0_u64, u64::checked_add).is_some());
 }
 
 #[tokio::test]
