@@ -494,6 +494,17 @@ async fn absurd_numbers_are_errors_or_ignored_and_never_walked() {
 }
 
 #[tokio::test]
+async fn counts_that_no_folder_has_are_refused() {
+    for (exists, next) in [("4294967295", "4294967295"), ("3", "9223372036854775807")] {
+        let examine = format!(
+            "* {exists} EXISTS\r\n* OK [UIDVALIDITY 7]\r\n* OK [UIDNEXT {next}]\r\n$ OK\r\n"
+        );
+        let server = Hostile::new(vec![("EXAMINE", Deed::Say(examine))]).await;
+        assert_reason(&server.changes().await.expect_err("no such folder"), "ProtocolViolated");
+    }
+}
+
+#[tokio::test]
 async fn sizes_that_no_message_has_can_be_added_up() {
     let line = |n| format!("* {n} FETCH (UID {n} RFC822.SIZE 9223372036854775807)\r\n");
     let listing: String = (1..4).map(line).collect::<String>() + "$ OK\r\n";

@@ -1,6 +1,7 @@
 //! Opening folders: EXAMINE and SELECT.
 
 use super::command::{Command, during};
+use super::look::MAX_MESSAGES;
 use super::mark::Mark;
 use super::peer;
 use super::reply::{Counted, Reply};
@@ -10,6 +11,8 @@ use super::session::{Selected, Session};
 use crate::model::{Epoch, FolderName, Keyword};
 use crate::platform::{Error, KeywordRule, Result};
 
+/// UIDs have 32 bits (RFC 9051, 2.3.1.1).
+const MAX_NEXT: u64 = 1 << 32;
 /// What STATUS is asked for (RFC 9051, 6.3.11).
 pub(super) const STATUS_ITEMS: &str = "MESSAGES UIDNEXT UIDVALIDITY";
 
@@ -120,6 +123,11 @@ impl Session {
             None if messages > 0 => self.all_ids().await?.last().map_or(1, |last| last.0 + 1),
             None => 1,
         };
+        // Absurd numbers would be walked, page by page.
+        if messages > MAX_MESSAGES as u64 || next > MAX_NEXT {
+            let detail = format!("{messages} messages in {}, UIDNEXT {next}", self.shown(name));
+            return Err(self.protocol(detail));
+        }
         let selected = Selected {
             name: name.clone(),
             epoch,

@@ -99,6 +99,10 @@ pub fn responses(data: &[u8]) {
 
 /// Folder names are read in any form, and what was read is written so that it reads the same.
 pub fn names(data: &[u8]) {
+    // LIST's answer about the root; no folder has no name.
+    if data.is_empty() {
+        return;
+    }
     let text = decode(data).into_owned();
     assert_eq!(decode(encode(&text).as_bytes()), text);
     assert!(encode(&text).is_ascii());
@@ -108,9 +112,12 @@ pub fn names(data: &[u8]) {
         assert!(!path.segments().is_empty());
         // People see it and write it into definitions.
         assert_eq!(FolderPath::parse(&path.to_string()), path);
-        // What was named by us is found again under the same path.
-        let name = naming.name(&path);
-        assert_eq!(naming.name(&naming.path(&name.0, None)), name);
+        // What was named by us, of segments that fit, is found again under the same path.
+        let fits = |segment: &String| separator.is_none_or(|c| !segment.contains(c));
+        if path.segments().iter().all(fits) {
+            let name = naming.name(&path);
+            assert_eq!(naming.name(&naming.path(&name.0, None)), name);
+        }
     }
 }
 
