@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use chrono::{DateTime, TimeDelta, Utc};
 use drover::ledger::{
     Blocked, Change, Counts, Error, Failure, Filed, FolderNo, FollowedFolder, HISTORY, Intent,
-    IntentItem, MailboxState, MovedFrom, Opening, Origin, PassRecord, Place, PlaceNo, Retired,
-    Stranger, Verdict,
+    IntentItem, MailboxState, MovedFrom, Opening, Origin, PassRecord, Place, PlaceNo, Renaming,
+    Retired, Stranger, Verdict,
 };
 use drover::model::{
     Accounts, Cursor, Epoch, Fingerprint, Flags, FolderName, FolderPath, IdSet, ItemId, PassKind,
