@@ -430,3 +430,38 @@ fn throttled_is_a_state_and_the_next_pass_is_not_before_its_end() {
     assert_eq!(proxy.connections(), connections, "no pass before its time");
     assert!(destination.connect("anna").uids("INBOX").is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ok_that_shows_nothing_is_no_empty_folder() {
+    let (mut world, _source, destination) = world().await;
+    world.seed().await;
+    world.lose_ledger().await;
+    destination.set(When::verb("UID FETCH"), What::answer("OK"));
+    let report = world.seed().await;
+    let accounts = report.record.accounts;
+    assert_eq!((accounts.copied, accounts.adopted), (0, 5), "{accounts:?}");
+
+    world.lose_ledger().await;
+    destination.always(When::verb("UID FETCH"), What::answer("OK"));
+    let (side, error) = error_of(world.try_pass(PassKind::Seed).await, "shows nothing at all");
+    assert!(side == DESTINATION && matches!(error, platform::Error::Protocol { .. }), "{error}");
+    destination.clear();
+    assert_converges(&mut world, "shows nothing at all").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_took_and_denied_is_looked_for_before_its_user_can_remove_it() {
+    let mut world =
+        World::between(Dovecot::start(), Dovecot::builder().no_multiappend().start()).await;
+    let destination = world.tap_destination();
+    world.at_source().append_many("INBOX", &["one", "two", "three"].map(note));
+    let denial = What::rewrite("NO [SERVERBUG] it took too long");
+    destination.set(When::verb("APPEND").nth(2).answered(), denial);
+    let report = world.seed().await;
+    assert_eq!(report.record.accounts.copied, 3, "{:?}", report.record.accounts);
+    let mut there = world.at_destination();
+    let uids = there.uids("INBOX");
+    there.expunge_uids("INBOX", &uids[1..2]);
+    world.delta().await;
+    assert_eq!(subjects(&mut world.at_destination(), "INBOX"), ["one", "three"]);
+}
