@@ -247,28 +247,3 @@ async fn what_the_server_refuses_for_now_is_an_outage_and_no_message_is_skipped_
     assert_eq!(there, (0..20).map(|n| format!("m {n:02}")).collect::<Vec<_>>());
     assert!(failures(&world).await.is_empty());
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_message_at_which_the_source_hangs_up_holds_up_no_other_and_is_given_up_in_the_end() {
-    let world = World::new().await;
-    let mails: Vec<_> = (0..30).map(|n| note(&format!("mail {n}"))).collect();
-    world.at_source().append_many("INBOX", &mails);
-    // Dovecot ends the session when a message's file is shorter than its name says.
-    let maildir = world.source.mail_dir("anna");
-    let spoilt = ["new", "cur"].iter().flat_map(|sub| std::fs::read_dir(maildir.join(sub)));
-    let mut spoilt: Vec<_> = spoilt.flatten().flatten().map(|entry| entry.path()).collect();
-    spoilt.sort();
-    std::fs::write(&spoilt[11], "").expect("cut a message's file");
-
-    let mut failed = 0;
-    while world.try_pass(PassKind::Seed).await.is_err() {
-        failed += 1;
-        let there = world.at_destination().uids("INBOX").len();
-        assert!(failed < 2 || there == 29, "{there} messages after {failed} passes");
-        assert!(failed < 10, "the message is given up at some time");
-    }
-    println!("{failed} passes ended at the message");
-    let report = world.delta().await;
-    assert_eq!(report.record.accounts.skipped, 1, "{:?}", report.record.accounts);
-    assert_eq!(world.at_destination().uids("INBOX").len(), 29);
-}

@@ -182,9 +182,6 @@ pub struct Failure {
     pub attempts: u32,
     /// When it was last tried.
     pub at: DateTime<Utc>,
-    /// The connection to the source broke while it was read.
-    #[serde(default)]
-    pub broke: bool,
 }
 
 /// An act at the destination whose outcome is not recorded yet.

@@ -35,9 +35,6 @@ const IN_FLIGHT: usize = 2;
 const READ_AHEAD: usize = 256;
 /// A message refused this often is not tried again by itself.
 const ATTEMPTS: u32 = 3;
-/// A message at which the source broke off this often, all but the first time alone, is not tried
-/// again by itself.
-const BREAKS: u32 = 5;
 
 /// Refusals in a row of which the server says they will pass, before it is believed that they
 /// are not the messages' fault.
@@ -103,23 +100,8 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
-    /// pass to notice. Those at which the source broke off before come last and alone: they hold
-    /// up nobody else.
+    /// pass to notice.
     pub(crate) async fn run(&mut self, lane: &mut Lane, items: &[Item]) -> Result<(), Error> {
-        let broke = |item: &&Item| self.failures.get(&item.id).is_some_and(|f| f.broke);
-        let (last, first): (Vec<&Item>, Vec<&Item>) = items.iter().partition(broke);
-        let first: Vec<Item> = first.into_iter().cloned().collect();
-        let last: Vec<Item> = last.into_iter().cloned().collect();
-        if !first.is_empty() {
-            self.bring(lane, &first).await?;
-        }
-        for item in last {
-            self.bring(lane, &[item]).await?;
-        }
-        Ok(())
-    }
-
-    async fn bring(&mut self, lane: &mut Lane, items: &[Item]) -> Result<(), Error> {
         let Lane { source, destination, .. } = lane;
         let plan = &self.job.folders[self.folder];
         let name: FolderName = plan.folder.name.clone();
@@ -138,9 +120,6 @@ impl<'a> Copy<'a> {
         // Both are run to their end: what was read is settled even if reading broke off.
         let (read, (), written) = tokio::join!(read, pace, write);
         written?;
-        if let Err(Error::Platform { error, .. }) = &read {
-            self.note_break(items, &missing, error).await?;
-        }
         read?;
         if self.job.stop.is_cancelled() {
             return Err(Error::Stopped);
@@ -526,7 +505,6 @@ impl<'a> Copy<'a> {
             reason,
             attempts: self.failures.get(&id).map_or(0, |f| f.attempts) + 1,
             at: Utc::now(),
-            broke: false,
         })
     }
 
@@ -581,46 +559,7 @@ impl<'a> Copy<'a> {
         tracing::warn!(folder = %plan.folder.path, uid = %id, %reason, "a message could not be brought over; the rest goes on");
         self.job.progress.advance(1, 0);
         let (folder, at) = (plan.no, Utc::now());
-        let broke = false;
-        Change::PutFailure(Failure {
-            folder,
-            id,
-            verdict,
-            message_id,
-            size,
-            reason,
-            attempts,
-            at,
-            broke,
-        })
-    }
-
-    /// Notes the message at which the source broke off. If it is to blame it will do so again,
-    /// alone; a bad line will not.
-    async fn note_break(
-        &mut self,
-        items: &[Item],
-        missing: &IdSet,
-        error: &platform::Error,
-    ) -> Result<(), Error> {
-        let suspect = items.iter().find(|item| missing.contains(item.id));
-        let Some(item) = suspect.filter(|_| error.scope() == Scope::Connection) else {
-            return Ok(());
-        };
-        let before = self.failures.get(&item.id);
-        let breaks = before.filter(|f| f.broke).map_or(0, |f| f.attempts) + 1;
-        let failure = Failure {
-            folder: self.job.folders[self.folder].no,
-            id: item.id,
-            verdict: if breaks < BREAKS { Verdict::Failed } else { Verdict::Skipped },
-            message_id: before.and_then(|f| f.message_id.clone()),
-            size: item.meta.map_or(0, |meta| meta.size),
-            reason: format!("the source broke off while it was read: {error}"),
-            attempts: breaks,
-            at: Utc::now(),
-            broke: true,
-        };
-        self.job.commit(vec![Change::PutFailure(failure)]).await
+        Change::PutFailure(Failure { folder, id, verdict, message_id, size, reason, attempts, at })
     }
 
     /// Messages that were asked for and did not come: gone, or unreadable at the source.

@@ -85,7 +85,6 @@ fn failure(folder: FolderNo, id: u64, verdict: Verdict) -> Failure {
         reason: "NO [LIMIT] größer".into(),
         attempts: 2,
         at: noon(),
-        broke: false,
     }
 }
 

@@ -50,7 +50,6 @@ fn failure(id: u64, verdict: Verdict) -> Failure {
         reason: String::new(),
         attempts: 1,
         at: Utc::now(),
-        broke: false,
     }
 }
 
