@@ -106,7 +106,7 @@ async fn a_source_that_dies_in_the_middle_of_a_seed_ends_up_with_everything_once
 async fn a_server_that_takes_one_connection_is_enough() {
     for poor_source in [true, false] {
         let poor = || Dovecot::builder().max_connections(1).start();
-        let world = if poor_source {
+        let mut world = if poor_source {
             World::between(poor(), Dovecot::start()).await
         } else {
             World::between(Dovecot::start(), poor()).await
@@ -114,7 +114,19 @@ async fn a_server_that_takes_one_connection_is_enough() {
         let mut here = world.at_source();
         mail::fill(&mut here, 120, &FOLDERS[..6], 24);
         here.logout();
-        let report = world.seed().await;
+        let mut first = world.try_pass(PassKind::Seed).await;
+        for _ in 0..20 {
+            // The server may count our own connection for a moment after it is gone.
+            let Err(Error::Platform { error: platform::Error::Throttled { .. }, .. }) = &first
+            else {
+                break;
+            };
+            world.close_ledger().await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            world.open_ledger().await;
+            first = world.try_pass(PassKind::Seed).await;
+        }
+        let report = first.unwrap_or_else(|error| panic!("the pass failed: {error}"));
         assert_eq!(report.record.accounts.copied, 120);
         world.assert_same();
     }
