@@ -2,7 +2,9 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
+use std::panic::catch_unwind;
 use std::path::Path;
+use std::thread;
 
 use drover::ledger::{Change, Error, Ledger, MailboxState, Opening, PlaceNo};
 use drover::model::{IdSet, ItemId};
@@ -244,8 +246,12 @@ async fn what_is_sound_of_a_damaged_ledger_is_kept_and_the_rest_is_said_to_be_lo
     let sound = tempfile::tempdir().unwrap();
     let state = prepare_three(sound.path()).await;
     let mut dice = Dice(815);
-    let (mut rebuilt, mut states, mut n_records) = (0, 0, 0);
-    for _ in 0..24 {
+    let (mut rebuilt, mut openable, mut states, mut n_records) = (0, 0, 0, 0);
+    for round in 0.. {
+        // How much sled itself still opens is luck: it places its pages by time.
+        if round >= 24 && openable >= 4 || round == 200 {
+            break;
+        }
         let dir = tempfile::tempdir().unwrap();
         copy(sound.path(), dir.path());
         let db = OpenOptions::new().read(true).write(true).open(dir.path().join("sled/db"));
@@ -254,11 +260,13 @@ async fn what_is_sound_of_a_damaged_ledger_is_kept_and_the_rest_is_said_to_be_lo
         let mut byte = [0];
         db.read_exact_at(&mut byte, at).unwrap();
         db.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
+        let is_openable = sled_opens(dir.path());
         let (ledger, opening) = open(dir.path()).await;
         if opening == Opening::Continued {
             continue;
         }
         rebuilt += 1;
+        openable += u64::from(is_openable);
         for name in ["alice", "bob", "carol"] {
             let found = ledger.state(&key(name)).await.unwrap();
             let is_known = found == state;
@@ -285,8 +293,25 @@ async fn what_is_sound_of_a_damaged_ledger_is_kept_and_the_rest_is_said_to_be_lo
         // It is a ledger like any other from here on.
         assert_eq!(open(dir.path()).await.1, Opening::Continued);
     }
-    println!("{rebuilt} rebuilt: {states} states and {n_records} records were saved");
-    assert!(rebuilt > 0, "no damage was noticed");
-    assert!(states * 2 > rebuilt * 3, "{states} of {} states were saved", rebuilt * 3);
-    assert!(n_records * 2 > rebuilt * 3 * RECORDS, "{n_records} records were saved");
+    println!(
+        "{rebuilt} rebuilt, {openable} of them sled opens: {states} states and {n_records} records \
+         were saved"
+    );
+    assert!(openable > 0, "no damage was noticed in what sled opens");
+    assert!(states * 2 > openable * 3, "{states} of {} states were saved", openable * 3);
+    assert!(n_records * 2 > openable * 3 * RECORDS, "{n_records} records were saved");
+}
+
+/// Does sled open it at all? Tried on a copy, since it writes as it opens.
+fn sled_opens(dir: &Path) -> bool {
+    let probe = tempfile::tempdir().unwrap();
+    copy(&dir.join("sled"), probe.path());
+    match catch_unwind(|| sled::open(probe.path())) {
+        Ok(Ok(tree)) => {
+            // Damaged, it may never end its threads.
+            thread::spawn(move || drop(tree));
+            true
+        }
+        _ => false,
+    }
 }
