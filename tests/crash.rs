@@ -5,6 +5,7 @@ mod support;
 
 use std::time::Duration;
 
+use support::drover::{QUICK, kill_process};
 use support::mail::{self, FOLDERS, Rng};
 use support::proxy::{Proxy, Then, What, When};
 use support::{Dovecot, Drover, Options, assert_same, definition, note, snapshot};
@@ -108,10 +109,10 @@ fn law_2_a_daemon_killed_at_each_point_of_a_batch_loses_and_doubles_nothing() {
                 if then == Then::GoOn {
                     std::thread::spawn(move || {
                         std::thread::sleep(after);
-                        kill(pid);
+                        kill_process(pid);
                     });
                 } else {
-                    kill(pid);
+                    kill_process(pid);
                 }
                 then
             }),
@@ -162,14 +163,6 @@ fn law_8_a_daemon_killed_while_its_definitions_are_replaced_carries_on_with_the_
     let migration = drover.migration("one");
     assert_eq!(migration["cutover_at"], "2090-01-12T00:00:00Z");
     assert_eq!(migration["generation"], migration["observed_generation"]);
-}
-
-/// Waits less than usual for what may land late.
-const QUICK: &str = "definitions = \"definitions\"\nstate = \"state\"\nsocket = \"drover.sock\"\n\
-                     [limits]\nsettle = \"500ms\"\n";
-
-fn kill(pid: u32) {
-    let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
 }
 
 /// One more start, one good pass, and both sides are equal.

@@ -123,6 +123,19 @@ fn some_mail(world: &World) {
     here.append_many("Box", &[note("g"), flagged("h", "$Work"), note("i")]);
 }
 
+/// A mirroring world whose seed landed, was never answered for, and died.
+async fn unanswered_seed() -> World {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    some_mail(&world);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    world.close_ledger().await;
+    world.open_ledger().await;
+    tap.cut_answers_of_appends(false);
+    world
+}
+
 /// Changes of flags, and new mail.
 fn small_changes(world: &World) {
     let mut here = world.at_source();
@@ -233,14 +246,7 @@ async fn law_2_a_batch_that_landed_and_was_never_answered_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_4_flags_changed_on_copies_that_were_never_answered_for_are_kept() {
-    let mut world = mirroring().await;
-    let tap = world.tap_destination();
-    some_mail(&world);
-    tap.cut_answers_of_appends(true);
-    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
-    world.close_ledger().await;
-    world.open_ledger().await;
-    tap.cut_answers_of_appends(false);
+    let world = unanswered_seed().await;
     let mut there = world.at_destination();
     let uids = there.uids("INBOX");
     assert_eq!(uids.len(), 8, "all of it landed");
@@ -272,14 +278,7 @@ async fn law_2_a_ledger_put_back_from_an_older_copy_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_what_landed_unanswered_and_then_left_its_folder_is_not_doubled() {
-    let mut world = mirroring().await;
-    let tap = world.tap_destination();
-    some_mail(&world);
-    tap.cut_answers_of_appends(true);
-    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
-    world.close_ledger().await;
-    world.open_ledger().await;
-    tap.cut_answers_of_appends(false);
+    let world = unanswered_seed().await;
     large_changes(&world);
     world.delta().await;
     world.assert_same_but(&Options { ignore_order: true, ..Options::default() });

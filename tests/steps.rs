@@ -268,11 +268,8 @@ async fn knowledge(world: &World) -> Vec<String> {
         for failure in ledger.failures(folder.no).await.expect("failures") {
             lines.push(format!("{} {} {:?}", folder.path, failure.id.0, failure.verdict));
         }
-        let mut after = None;
-        loop {
-            let page = ledger.page_after(folder.no, after).await.expect("a page");
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
+        let mut walk = ledger.walk(folder.no);
+        while let Some(page) = walk.next().await.expect("a page") {
             for r in page {
                 let (id, is_there) = (r.id.0, r.at.is_some());
                 let at = overview.places.get(&r.place).map(|place| place.path.to_string());

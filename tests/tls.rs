@@ -109,21 +109,26 @@ enum Trust {
     ThatCertificate,
 }
 
+/// What a TLS server with these files is set up with.
+fn server_config(files: &support::tls::Files) -> rustls::ServerConfig {
+    let chain = CertificateDer::pem_file_iter(&files.certificate).expect("certificates");
+    let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .expect("a configuration")
+}
+
 /// A server with this certificate, and an account on it. What a client that was let through to it
 /// said first is sent to the receiver.
 async fn certified(kind: Certificate, trust: Trust) -> (Account, oneshot::Receiver<String>) {
     let dir = tempfile::tempdir().expect("a directory").keep();
     let files = support::tls::write(&dir, kind);
-    let chain = CertificateDer::pem_file_iter(&files.certificate).expect("certificates");
-    let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .expect("a configuration");
+    let config = server_config(&files);
     let (said, heard) = oneshot::channel();
     let port = accepting(async move |stream| {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
@@ -223,17 +228,7 @@ async fn law_10_tls_1_1_is_refused() {
 async fn law_10_what_was_offered_before_tls_counts_for_nothing() {
     let dir = tempfile::tempdir().expect("a directory");
     let files = support::tls::write(dir.path(), Certificate::Good);
-    let chain = CertificateDer::pem_file_iter(&files.certificate).expect("certificates");
-    let chain = chain.collect::<Result<Vec<_>, _>>().expect("a certificate");
-    let key = PrivateKeyDer::from_pem_file(&files.key).expect("a key");
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(
-        rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .expect("versions")
-    .with_no_client_auth()
-    .with_single_cert(chain, key)
-    .expect("a configuration");
+    let config = server_config(&files);
     let (said, heard) = oneshot::channel();
     let port = accepting(async move |stream| {
         let mut stream = BufReader::new(stream);

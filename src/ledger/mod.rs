@@ -28,6 +28,7 @@ mod rows;
 mod salvage;
 mod store;
 mod view;
+mod walk;
 mod witness;
 
 use std::collections::HashSet;
@@ -47,6 +48,7 @@ pub use rows::{
     MailboxKey, MailboxState, MovedFrom, Origin, Overview, PassRecord, Place, PlaceNo, Record,
     Renaming, Retired, Stranger, Verdict,
 };
+pub use walk::Walk;
 
 use keys::{Key, MailboxNo};
 use store::{Request, Store, Work};

@@ -10,7 +10,7 @@ use super::diff::carried;
 use super::job::{Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
-use super::{Error, mend};
+use super::{Error, renewed};
 
 impl Job {
     /// Does it all. Everything done before an error stands in the ledger.
@@ -105,7 +105,8 @@ impl Job {
             Some(known) if known != opened.epoch => {
                 let place = self.place.clone();
                 let (ledger, overview) = (&self.ledger, &self.overview);
-                self.place = mend::place_anew(ledger, overview, lane, place, opened.epoch).await?;
+                self.place =
+                    renewed::place_anew(ledger, overview, lane, place, opened.epoch).await?;
                 // What was planned by the old ids is planned anew by the next pass.
                 for folder in &mut self.folders {
                     folder.flags.clear();

@@ -68,11 +68,9 @@ pub(crate) async fn all_records(
     no: FolderNo,
 ) -> Result<Vec<Record>, Error> {
     let mut records = Vec::new();
-    let mut after = None;
-    loop {
-        let page = ledger.page_after(no, after).await?;
-        let Some(last) = page.last() else { return Ok(records) };
-        after = Some(last.id);
+    let mut walk = ledger.walk(no);
+    while let Some(page) = walk.next().await? {
         records.extend(page);
     }
+    Ok(records)
 }

@@ -3,7 +3,7 @@
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
 //!   `basis`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows; `job`, `arrive`, `copy`, `moves`, `flags`, `departures` and `mend` are its parts.
+//!   the definition allows; `job`, `arrive`, `copy`, `moves`, `flags`, `departures`, `mend` and `renewed` are its parts.
 //! - `verify` compares both sides without the ledger.
 //!
 //! `docs/pass.md` tells the whole story.
@@ -34,6 +34,7 @@ mod pairing;
 mod pass;
 pub mod plan;
 mod recognise;
+mod renewed;
 mod survey;
 pub mod verify;
 

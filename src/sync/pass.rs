@@ -20,7 +20,7 @@ use super::job::{Job, Tally};
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Survey};
-use super::{Context, Error, Progress, Report, Side, Stage, mend};
+use super::{Context, Error, Progress, Report, Side, Stage, mend, renewed};
 use crate::platform;
 
 /// Runs one pass over a mailbox and files it in the history. What was done before an error or a
@@ -173,7 +173,7 @@ impl Pass<'_> {
         let unsettled = !overview.intents.is_empty();
         mend::intents(ledger, &overview, lane, self.context.settle_grace).await?;
         let listing = survey::list(lane).await?;
-        if mend::places(ledger, &overview, lane, &listing.destination).await? || unsettled {
+        if renewed::places(ledger, &overview, lane, &listing.destination).await? || unsettled {
             overview = ledger.overview().await?;
         }
         let basis = Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };

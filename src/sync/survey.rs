@@ -211,11 +211,8 @@ async fn compare(basis: &Basis<'_>, source: &mut dyn Source, work: &mut Work) ->
                 differ.page(basis.ledger.records(work.no, &ids).await?);
             }
             _ => {
-                let mut after = None;
-                loop {
-                    let page = basis.ledger.page_after(work.no, after).await?;
-                    let Some(last) = page.last() else { break };
-                    after = Some(last.id);
+                let mut walk = basis.ledger.walk(work.no);
+                while let Some(page) = walk.next().await? {
                     differ.page(page);
                 }
             }

@@ -211,6 +211,17 @@ fn tail(log: &str) -> String {
     lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
+/// A configuration that waits less than usual for what may land late.
+pub const QUICK: &str = "definitions = \"definitions\"\nstate = \"state\"\n\
+                         socket = \"drover.sock\"\n[limits]\nsettle = \"500ms\"\n";
+
+/// Kills a process as the kernel would; from any thread, and fine if it is gone.
+pub fn kill_process(pid: u32) {
+    // The shell's own kill: /bin/kill is not everywhere.
+    let script = format!("kill -s KILL {pid}");
+    let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+}
+
 /// A definition that moves `user` of one server to `user` of the other. `more` is put between
 /// the endpoints and the mailboxes.
 pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &str) -> String {

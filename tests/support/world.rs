@@ -250,7 +250,8 @@ fn tap(account: &mut Account) -> Proxy {
     proxy
 }
 
-fn copy_directory(from: &Path, to: &Path) {
+/// Copies a directory with all that is in it.
+pub fn copy_directory(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("make a directory");
     for entry in std::fs::read_dir(from).expect("read a directory") {
         let entry = entry.expect("read a directory");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use crate::support::drover::QUICK;
 use crate::support::mail::Rng;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::{Dovecot, Drover};
@@ -52,7 +53,7 @@ pub(crate) fn run(seed: u64) -> Tally {
     };
     let (before_source, before_destination) = (before(&source), before(&destination));
     let drover = Drover::new();
-    drover.write("config.toml", CONFIG);
+    drover.write("config.toml", QUICK);
     let connections = (rng.below(4) + 1, rng.below(4) + 1);
     let mut herd = Herd::new(seed, memory);
     herd.arrive(&source, 60 + rng.below(300));
@@ -86,9 +87,6 @@ pub(crate) fn run(seed: u64) -> Tally {
     }
     field.tally
 }
-
-const CONFIG: &str = "definitions = \"definitions\"\nstate = \"state\"\nsocket = \"drover.sock\"\n\
-                      [limits]\nsettle = \"500ms\"\n";
 
 /// A server of one of the kinds there are.
 fn server(rng: &mut Rng, wire: Wire) -> Dovecot {

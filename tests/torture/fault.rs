@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::support::drover::kill_process;
 use crate::support::mail::Rng;
 use crate::support::proxy::{Direction, Proxy, Then, What, When};
+use crate::support::world::copy_directory;
 
 use super::campaign::{Field, Wire};
 use super::herd::Memory;
@@ -341,11 +343,11 @@ fn kill_at(field: &mut Field, point: Point, verb: &str) {
                 // The answer goes through, and a moment later the end comes.
                 std::thread::spawn(move || {
                     std::thread::sleep(flush);
-                    kill(pid);
+                    kill_process(pid);
                 });
                 return Then::GoOn;
             }
-            kill(pid);
+            kill_process(pid);
             Then::Cut
         }),
     );
@@ -353,10 +355,6 @@ fn kill_at(field: &mut Field, point: Point, verb: &str) {
     if proxy.fired() > before {
         field.kill();
     }
-}
-
-fn kill(pid: u32) {
-    let _ = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
 }
 
 /// Definitions change as a version control system changes them: piece by piece, and drover dies
@@ -423,17 +421,5 @@ fn list(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.is_dir() { list(&path, files) } else { files.push(path) }
-    }
-}
-
-fn copy_directory(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).expect("make a directory");
-    for entry in std::fs::read_dir(from).expect("read a directory").flatten() {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_directory(&entry.path(), &to);
-        } else {
-            std::fs::copy(entry.path(), to).expect("copy a file");
-        }
     }
 }
