@@ -113,10 +113,9 @@ pub fn names(data: &[u8]) {
         // People see it and write it into definitions.
         assert_eq!(FolderPath::parse(&path.to_string()), path);
         // What was named by us, of segments that fit, is found again under the same path.
-        // Known to fail: a segment `INBOX`, or an empty one, below the prefix `INBOX.`.
-        let odd = |segment: &str| segment.is_empty() || segment.eq_ignore_ascii_case("INBOX");
-        let fits =
-            |segment: &String| !odd(segment) && separator.is_none_or(|c| !segment.contains(c));
+        let fits = |segment: &String| {
+            !segment.is_empty() && separator.is_none_or(|c| !segment.contains(c))
+        };
         if path.segments().iter().all(fits) {
             let name = naming.name(&path);
             assert_eq!(naming.name(&naming.path(&name.0, None)), name);

@@ -22,8 +22,8 @@ impl Naming {
         }
         let separator = self.separator.unwrap_or(' ').to_string();
         let segments = path.segments();
-        let below_inbox = segments.first().is_some_and(|first| first == "INBOX")
-            && self.prefix.to_ascii_uppercase().starts_with("INBOX");
+        let below_inbox = segments.first().is_some_and(|first| is_inbox(first))
+            && self.prefix.get(..5).is_some_and(is_inbox);
         let prefix = if below_inbox { "" } else { &self.prefix };
         FolderName(encode(&format!("{prefix}{}", segments.join(&separator))).into_bytes())
     }
@@ -40,13 +40,25 @@ impl Naming {
         };
         // A separator never stands within an encoded run, so splitting may come first.
         let split = |b: &u8| separator.is_some_and(|s| u32::from(*b) == u32::from(s));
-        let segments: Vec<String> =
-            own.split(split).filter(|s| !s.is_empty()).map(|s| decode(s).into_owned()).collect();
+        let read = |name: &[u8]| -> Vec<String> {
+            let segments = name.split(split).filter(|s| !s.is_empty());
+            segments.map(|s| decode(s).into_owned()).collect()
+        };
+        let mut segments = read(own);
+        // `INBOX.INBOX` is another folder than the inbox: it keeps the prefix in its path.
+        if own.len() < name.len() && segments.first().is_some_and(|s| is_inbox(s)) {
+            segments = read(name);
+        }
         if segments.is_empty() {
             return FolderPath::new([decode(name).into_owned()]);
         }
         FolderPath::new(segments)
     }
+}
+
+/// In any case (RFC 9051, 5.1).
+fn is_inbox(segment: &str) -> bool {
+    segment.eq_ignore_ascii_case("INBOX")
 }
 
 /// Into modified UTF-7.
@@ -197,6 +209,8 @@ mod tests {
             ("INBOX.Sent", "Sent"),
             ("Inbox.A.B", "A/B"),
             ("INBOX.", "INBOX"),
+            ("INBOX.INBOX", "INBOX/INBOX"),
+            ("INBOX.Inbox.Old", "INBOX/Inbox/Old"),
             ("Public.News", "Public/News"),
         ] {
             assert_eq!(courier.path(wire.as_bytes(), Some('.')).to_string(), path, "{wire}");
