@@ -115,6 +115,55 @@ async fn a_message_the_source_cannot_read_costs_no_other() {
     assert!(failures(&world).await.is_empty());
 }
 
+/// The line with which the source begins to give the message of this number.
+fn giving(n: usize) -> When {
+    When::line(&[&format!("* {n} FETCH"), "BODY[] {"])
+}
+
+#[tokio::test]
+async fn a_message_at_which_the_source_hangs_up_each_time_costs_neither_the_rest_nor_its_order() {
+    let mut world = World::new().await;
+    let rest = fill(&mut world.at_source(), 40, &[]);
+    let proxy = world.tap_source();
+    proxy.always(giving(17), What::Cut);
+    let report = world.seed().await;
+    assert_eq!((report.record.accounts.copied, report.record.accounts.failed), (39, 1));
+    let without: Vec<_> = rest.iter().filter(|text| *text != "message 16").cloned().collect();
+    assert_eq!(arrived(&world), without);
+    let found = failures(&world).await;
+    assert_eq!((found.len(), found[0].id.0, found[0].verdict), (1, 17, Verdict::Failed));
+    assert!(found[0].reason.contains("the source hung up at it, twice"), "{found:?}");
+    assert!(found[0].size > 0);
+    world.delta().await;
+    world.delta().await;
+    assert_eq!(failures(&world).await[0].verdict, Verdict::Skipped);
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_up_here_and_there_is_read_on_in_the_same_pass() {
+    let mut world = World::new().await;
+    let rest = fill(&mut world.at_source(), 40, &[]);
+    let proxy = world.tap_source();
+    for n in [1, 9, 10, 40] {
+        proxy.set(giving(n), What::Cut);
+    }
+    let report = world.seed().await;
+    assert_eq!((report.record.accounts.copied, report.record.accounts.failed), (40, 0));
+    assert_eq!(arrived(&world), rest);
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_up_at_every_message_is_not_taken_for_one_with_bad_messages() {
+    let mut world = World::new().await;
+    fill(&mut world.at_source(), 40, &[]);
+    let proxy = world.tap_source();
+    proxy.always(When::line(&["BODY[] {"]), What::Cut);
+    let error = world.try_pass(PassKind::Seed).await.expect_err("nothing can be read");
+    assert!(error.to_string().contains("broke"), "{error}");
+    assert!(failures(&world).await.is_empty());
+    assert!(proxy.connections() < 30, "{} connections", proxy.connections());
+}
+
 /// A destination with one command a message, and a proxy before it.
 async fn one_by_one() -> (World, Proxy) {
     let destination = Dovecot::builder().hide(&PLAIN).start();

@@ -8,6 +8,7 @@ use std::time::Duration;
 use drover::model::PassKind;
 use drover::platform::{self, Retry, Scope};
 use drover::sync::{self, Side};
+use support::mail::Mail;
 use support::proxy::{Proxy, What, When};
 use support::{Dovecot, Drover, Options, World, definition, note, subjects};
 
@@ -447,6 +448,31 @@ async fn an_ok_that_shows_nothing_is_no_empty_folder() {
     assert!(side == DESTINATION && matches!(error, platform::Error::Protocol { .. }), "{error}");
     destination.clear();
     assert_converges(&mut world, "shows nothing at all").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_that_shows_nothing_takes_no_flag_away() {
+    let plain = Dovecot::builder().no_multiappend().start();
+    let mut world = World::between(Dovecot::start(), plain).await;
+    let (source, destination) = (world.tap_source(), world.tap_destination());
+    let mail = |n: usize| Mail { flags: "\\Flagged".into(), ..note(&format!("mail {n}")) };
+    world.at_source().append_many("INBOX", &(0..300).map(mail).collect::<Vec<_>>());
+    // Cut short, so that the next survey has records and no cursor.
+    destination.set(When::verb("APPEND").nth(200).answered(), What::Cut);
+    world.try_pass(PassKind::Seed).await.expect_err("no answer came");
+    // A flag is set meanwhile, and the listing shows nothing, not even by name.
+    let mut at = world.at_source();
+    let uids = at.uids("INBOX");
+    at.store("INBOX", &uids[..10], "+FLAGS (\\Answered)");
+    source.times(2, When::verb("UID FETCH").containing("INTERNALDATE"), What::answer("OK"));
+    world.seed().await;
+    assert_eq!(source.fired(), 2);
+    let there = world.at_destination().messages("INBOX");
+    assert_eq!(there.len(), 300);
+    assert!(there.iter().all(|mail| mail.flags.contains("\\flagged")));
+    // Nor is the change lost that was not shown.
+    world.delta().await;
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,8 +51,8 @@ pub struct Fingerprint(pub u64);
 pub struct Item {
     /// Its name in the folder that was surveyed.
     pub id: ItemId,
-    /// Its flags at the time of the survey.
-    pub flags: Flags,
+    /// Its flags at the time of the survey; absent where the server listed it without them.
+    pub flags: Option<Flags>,
     /// Absent where the survey only looked for changed flags of messages known before.
     pub meta: Option<Meta>,
 }

@@ -188,6 +188,9 @@ pub trait Source: Account {
 
     /// Messages that the last fetch asked for and the server refused to give, with its words.
     fn refused(&mut self) -> HashMap<ItemId, Refusal>;
+
+    /// A new connection in place of one that is broken.
+    async fn reconnect(&mut self) -> Result<()>;
 }
 
 /// A destination folder opened for writing.

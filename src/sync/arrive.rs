@@ -2,11 +2,11 @@
 //! source's order, and what else is planned follows.
 
 use crate::ledger::{Change, Record};
-use crate::model::{FolderName, FolderPath, IdSet, Item};
+use crate::model::{Flags, FolderName, FolderPath, IdSet, Item};
 use crate::platform::{self, Naming, Opened};
 
 use super::copy::Copy;
-use super::diff::carried;
+use super::diff::item_flags;
 use super::job::{Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination};
 use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
@@ -25,7 +25,7 @@ impl Job {
             // A message that only the ledger has to learn of may have changed its flags on the way.
             let arrives = |a: &Arrival| match a {
                 Arrival::Refile { item, of } => {
-                    self.flags && carried(&item.flags, self.deletes) != of.flags
+                    self.flags && item_flags(item, &of.flags, self.deletes) != of.flags
                 }
                 Arrival::Copy(_) | Arrival::Adopt { .. } | Arrival::Move { .. } => true,
             };
@@ -219,7 +219,7 @@ impl Job {
                 continue;
             };
             ids.insert(*at);
-            let now = carried(&item.flags, self.deletes);
+            let now = item_flags(item, &Flags::NONE, self.deletes);
             let base = if self.flags { now.minus(add).union(remove) } else { now.clone() };
             let record = Record {
                 id: item.id,

@@ -1,6 +1,7 @@
 //! Copies a run of messages into one destination folder: reads ahead as far as memory allows,
 //! groups what has come into batches, keeps two batches in flight, and tells the ledger before
-//! and after each (laws 2 and 3).
+//! and after each (laws 2 and 3). `reading` is the source's half; `failures` tells what becomes of
+//! messages that are not taken, or not given.
 //!
 //! While the server is busy with a batch, the next one grows: slow servers get large batches,
 //! fast ones small, without a setting.
@@ -9,13 +10,11 @@ use std::collections::{HashMap, VecDeque};
 
 use chrono::Utc;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
-use crate::flow::Rate;
-use crate::ledger::{Change, Failure, Intent, IntentItem, Record, Verdict};
-use crate::model::{Epoch, Flags, FolderName, IdSet, Item, ItemId, fingerprint};
+use crate::ledger::{Change, Failure, Intent, IntentItem, Record};
+use crate::model::{Flags, IdSet, Item, ItemId, fingerprint};
 use crate::platform::{
-    self, Append, Appended, Destination, KeywordRule, Landed, Message, Opened, Refusal, Scope,
+    self, Append, Appended, Destination, KeywordRule, Landed, Message, Opened, Refusal,
 };
 
 use super::diff::carried;
@@ -23,6 +22,10 @@ use super::job::Job;
 use super::lane::{Lane, at_destination, at_source};
 use super::pairing::Trait;
 use super::{Error, mend};
+use reading::Reading;
+
+mod failures;
+mod reading;
 
 /// Messages in a batch: enough to make the round trip and the server's commit cheap, few enough
 /// that a refused batch is soon taken apart.
@@ -33,13 +36,6 @@ const BATCH_BYTES: usize = 4 << 20;
 const IN_FLIGHT: usize = 2;
 /// Messages read ahead and not yet in a batch; their bytes are bounded by the memory budget.
 const READ_AHEAD: usize = 256;
-/// A message refused this often is not tried again by itself.
-const ATTEMPTS: u32 = 3;
-
-/// Refusals in a row of which the server says they will pass, before it is believed that they
-/// are not the messages' fault.
-const OUTAGE: u32 = 3;
-
 /// A message that was read and named.
 struct Parcel {
     message: Message,
@@ -102,29 +98,20 @@ impl<'a> Copy<'a> {
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
     /// pass to notice.
     pub(crate) async fn run(&mut self, lane: &mut Lane, items: &[Item]) -> Result<(), Error> {
-        let Lane { source, destination, .. } = lane;
-        let plan = &self.job.folders[self.folder];
-        let name: FolderName = plan.folder.name.clone();
-        let (epoch, ids): (Epoch, IdSet) = (plan.epoch, items.iter().map(|i| i.id).collect());
-        let memory = self.job.context.memory.clone();
-        let (send, read_ahead) = mpsc::channel(READ_AHEAD);
-        let read = async {
-            // Dropped when reading ends: that is how the others know.
-            let send = send;
-            source.fetch(&name, epoch, &ids, &memory, &send).await.map_err(at_source)
-        };
-        let (pass_on, receive) = mpsc::channel(READ_AHEAD);
-        let pace = pace(self.job.rate.clone(), self.job.stop.clone(), read_ahead, pass_on);
-        let mut missing = ids.clone();
-        let write = self.write(destination.as_mut(), receive, &mut missing);
+        let ids: IdSet = items.iter().map(|i| i.id).collect();
+        let mut reading = Reading::new(self.job, self.folder, ids.clone());
+        let mut missing = ids;
+        let (send, receive) = mpsc::channel(READ_AHEAD);
+        let read = reading.run(lane.source.as_mut(), send);
+        let write = self.write(lane.destination.as_mut(), receive, &mut missing);
         // Both are run to their end: what was read is settled even if reading broke off.
-        let (read, (), written) = tokio::join!(read, pace, write);
+        let (read, written) = tokio::join!(read, write);
         written?;
-        read?;
+        read.map_err(at_source)?;
         if self.job.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
-        self.settle_missing(lane, items, missing).await
+        self.settle_missing(lane, items, missing, &reading.ungiven).await
     }
 
     async fn write(
@@ -488,151 +475,6 @@ impl<'a> Copy<'a> {
         changes.push(Change::PutRecords(folder, records));
         changes.append(&mut self.repairs);
         changes.push(Change::PutPlace(self.job.place.clone()));
-    }
-
-    /// The row that tells of a change without which a message would not have been taken.
-    fn repaired(&self, parcel: &Parcel, amended: &Amended) -> Change {
-        let plan = &self.job.folders[self.folder];
-        let (id, changes) = (parcel.message.id, amended.changes.join(", "));
-        let reason = format!("{changes}; without that, {}", amended.says);
-        tracing::info!(folder = %plan.folder.path, uid = %id, %reason, "a message was brought over with a change");
-        Change::PutFailure(Failure {
-            folder: plan.no,
-            id,
-            verdict: Verdict::Repaired,
-            message_id: parcel.message_id.clone(),
-            size: parcel.named.size,
-            reason,
-            attempts: self.failures.get(&id).map_or(0, |f| f.attempts) + 1,
-            at: Utc::now(),
-        })
-    }
-
-    /// A message was refused alone: it goes once more with what may help, or is given up.
-    fn refused(&mut self, mut parcel: Parcel, refusal: Refusal, changes: &mut Vec<Change>) {
-        let says = in_words("the destination refused it", &refusal);
-        if self.amend(&mut parcel, &refusal, &says) {
-            self.again.push_back(parcel);
-            return;
-        }
-        let (id, size) = (parcel.message.id, parcel.named.size);
-        let change = self.failure(id, size, parcel.message_id, says, &refusal);
-        changes.push(change);
-        self.passing = if refusal.transient { self.passing + 1 } else { 0 };
-        if self.passing >= OUTAGE {
-            self.passing = 0;
-            self.outage = Some(refusal);
-        }
-    }
-
-    /// Changes a message in a way that loses nothing of its content, if that may help.
-    fn amend(&mut self, parcel: &mut Parcel, refusal: &Refusal, says: &str) -> bool {
-        let Some(remedy) = refusal.remedy else { return false };
-        let mut append = self.append(parcel);
-        let changed =
-            remedy.apply(&mut append).or_else(|| remedy.next().and_then(|r| r.apply(&mut append)));
-        let Some(change) = changed else { return false };
-        let mut changes = parcel.amended.take().map_or(Vec::new(), |amended| amended.changes);
-        changes.push(change);
-        parcel.amended = Some(Amended { append, changes, says: says.to_owned() });
-        true
-    }
-
-    fn failure(
-        &mut self,
-        id: ItemId,
-        size: u64,
-        message_id: Option<String>,
-        reason: String,
-        refusal: &Refusal,
-    ) -> Change {
-        let plan = &self.job.folders[self.folder];
-        let attempts = self.failures.get(&id).map_or(0, |f| f.attempts) + 1;
-        let given_up = refusal.hopeless || attempts >= ATTEMPTS && !refusal.transient;
-        let verdict = if given_up {
-            self.job.tally.accounts.skipped += 1;
-            Verdict::Skipped
-        } else {
-            self.job.tally.accounts.failed += 1;
-            Verdict::Failed
-        };
-        tracing::warn!(folder = %plan.folder.path, uid = %id, %reason, "a message could not be brought over; the rest goes on");
-        self.job.progress.advance(1, 0);
-        let (folder, at) = (plan.no, Utc::now());
-        Change::PutFailure(Failure { folder, id, verdict, message_id, size, reason, attempts, at })
-    }
-
-    /// Messages that were asked for and did not come: gone, or unreadable at the source.
-    async fn settle_missing(
-        &mut self,
-        lane: &mut Lane,
-        items: &[Item],
-        missing: IdSet,
-    ) -> Result<(), Error> {
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let name = self.job.folders[self.folder].folder.name.clone();
-        let refused = lane.source.refused();
-        let there = lane.source.sight(&name, &missing).await.map_err(at_source)?;
-        let gone = missing.len() - there.len() as u64;
-        self.job.tally.accounts.deferred += gone;
-        self.job.progress.advance(gone, 0);
-        let mut changes = Vec::new();
-        for seen in there {
-            let size = items
-                .binary_search_by_key(&seen.id, |i| i.id)
-                .ok()
-                .and_then(|at| items[at].meta)
-                .map_or(seen.size, |m| m.size);
-            let (reason, refusal) = match refused.get(&seen.id) {
-                Some(refusal) => (in_words("the source refused it", refusal), refusal),
-                None => ("the source lists it but gave no content".to_owned(), &NOTHING_SAID),
-            };
-            changes.push(self.failure(seen.id, size, seen.message_id, reason, refusal));
-        }
-        let moot: IdSet =
-            self.failures.keys().copied().filter(|id| missing.contains(*id)).collect();
-        tracing::debug!(
-            gone,
-            unreadable = changes.len(),
-            moot = moot.len(),
-            "messages did not come"
-        );
-        self.job.commit(changes).await
-    }
-}
-
-/// A refusal without a word.
-const NOTHING_SAID: Refusal = Refusal {
-    code: None,
-    text: String::new(),
-    transient: false,
-    hopeless: false,
-    remedy: None,
-    scope: Scope::Message,
-};
-
-fn in_words(what: &str, refusal: &Refusal) -> String {
-    match &refusal.code {
-        Some(code) if refusal.text == format!("[{code}]") => format!("{what}: [{code}]"),
-        Some(code) => format!("{what}: [{code}] {}", refusal.text),
-        None => format!("{what}: {}", refusal.text),
-    }
-}
-
-/// Hands messages on no faster than the definition's `rate`.
-async fn pace(
-    rate: Rate,
-    stop: CancellationToken,
-    mut from: mpsc::Receiver<Message>,
-    to: mpsc::Sender<Message>,
-) {
-    while let Some(message) = from.recv().await {
-        let paced = rate.pass(message.body.len() as u64);
-        if stop.run_until_cancelled(paced).await.is_none() || to.send(message).await.is_err() {
-            return;
-        }
     }
 }
 

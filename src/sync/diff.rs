@@ -60,6 +60,11 @@ pub(crate) fn carried(flags: &Flags, deletes: bool) -> Flags {
     if deletes { flags.clone() } else { flags.clone().without(SystemFlag::Deleted) }
 }
 
+/// The flags of an item that are carried; those it had, where the server did not tell.
+pub(crate) fn item_flags(item: &Item, had: &Flags, deletes: bool) -> Flags {
+    item.flags.as_ref().map_or_else(|| had.clone(), |flags| carried(flags, deletes))
+}
+
 impl<'a> Differ<'a> {
     pub(crate) fn new(changes: &'a Changes, known: Known<'a>) -> Self {
         let mut diff = Diff::default();
@@ -84,7 +89,7 @@ impl<'a> Differ<'a> {
             if self.is_gone(record.id) {
                 self.diff.gone.push(record);
             } else if let Some(item) = item {
-                let now = carried(&item.flags, self.known.deletes);
+                let now = item_flags(item, &record.flags, self.known.deletes);
                 self.diff.kept += 1;
                 if now != record.flags && record.at.is_some() {
                     self.diff.flagged.push(FlagCarry { record, now });
@@ -106,7 +111,7 @@ impl<'a> Differ<'a> {
                 self.diff.skipped += 1;
             } else {
                 let meta = Some(Meta { date: None, size: failure.size });
-                self.diff.retries.push(Item { id: failure.id, flags: Flags::NONE, meta });
+                self.diff.retries.push(Item { id: failure.id, flags: None, meta });
             }
         }
         let mut diff = self.diff;

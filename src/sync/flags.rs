@@ -8,7 +8,7 @@ use crate::platform::{self, FlagChange, Opened};
 
 use super::Error;
 use super::copy::kept;
-use super::diff::carried;
+use super::diff::item_flags;
 use super::job::{Job, STEP};
 use super::lane::{Lane, at_destination};
 use super::plan::FlagCarry;
@@ -16,7 +16,7 @@ use super::plan::FlagCarry;
 impl Job {
     /// A known message that came from elsewhere may have changed its flags on the way.
     pub(super) fn flag_later(&mut self, folder: usize, record: &Record, item: &Item) {
-        let now = carried(&item.flags, self.deletes);
+        let now = item_flags(item, &record.flags, self.deletes);
         let here = record.place == self.place.no && record.at.is_some();
         if self.flags && here && now != record.flags {
             let record = record.clone();

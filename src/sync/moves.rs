@@ -155,7 +155,7 @@ impl Job {
         let no = plan.no;
         let as_moves = |record: Record| {
             let meta = None;
-            let item = Item { id: record.id, flags: record.flags.clone(), meta };
+            let item = Item { id: record.id, flags: Some(record.flags.clone()), meta };
             (item, Departed::from_record(no, &record))
         };
         let moves: Vec<_> =

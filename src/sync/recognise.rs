@@ -12,7 +12,7 @@ use crate::platform::{ContentDigest, FolderStatus, Sighting};
 
 use super::Error;
 use super::basis::{Basis, Work};
-use super::diff::carried;
+use super::diff::item_flags;
 use super::folding::Closed;
 use super::lane::{Lane, at_destination, at_source};
 use super::pairing::{Sizes, Trait, by_digest, pair};
@@ -43,10 +43,8 @@ pub(crate) async fn all(
     learned: &mut Vec<Change>,
 ) -> Result<Vec<Vec<Arrival>>, Error> {
     let mut news: Vec<Vec<Item>> = Vec::new();
-    let mut retried: HashSet<(usize, ItemId)> = HashSet::new();
-    for (w, work) in works.iter_mut().enumerate() {
+    for work in works.iter_mut() {
         let mut items = std::mem::take(&mut work.diff.news);
-        retried.extend(work.diff.retries.iter().map(|item| (w, item.id)));
         items.append(&mut work.diff.retries);
         items.sort_by_key(|item| item.id);
         news.push(items);
@@ -54,11 +52,9 @@ pub(crate) async fn all(
     let names = names_now(basis, places, there);
     let strangers = scout(lane, works, &news, there, places, &names, basis, learned).await?;
     let sightings = sight(basis, lane, works, closed, &news, &strangers).await?;
-    // The survey told nothing of them: they did not change.
+    // Of what is tried again the survey told nothing: it did not change.
     for (&(w, n), sighting) in &sightings {
-        if retried.contains(&(w, sighting.id)) {
-            news[w][n].flags = sighting.flags.clone();
-        }
+        news[w][n].flags.get_or_insert_with(|| sighting.flags.clone());
     }
 
     let mut arrivals: HashMap<New, Arrival> = HashMap::new();
@@ -534,14 +530,17 @@ async fn adopted(
             let (at, stranger) = (left[m], strangers[y]);
             let Some(&theirs) = flags.get(&stranger.id) else { continue };
             let item = news[at.0][at.1].clone();
-            let now = carried(&item.flags, basis.mailbox.carry.deletes && basis.kind.mirrors());
+            let deletes = basis.mailbox.carry.deletes && basis.kind.mirrors();
             let claim = claims
                 .get(&(works[at.0].no, item.id))
                 .filter(|(intent, _)| intent.place == place && stranger.id >= intent.next);
-            let (origin, add, remove) = match claim {
-                Some((_, wrote)) => (Origin::Copied, now.minus(wrote), wrote.minus(&now)),
-                None => (Origin::Adopted, now.minus(theirs), Flags::NONE),
+            let had = claim.map_or(theirs, |(_, wrote)| *wrote);
+            let now = item_flags(&item, had, deletes);
+            let (origin, remove) = match claim {
+                Some(_) => (Origin::Copied, had.minus(&now)),
+                None => (Origin::Adopted, Flags::NONE),
             };
+            let add = now.minus(had);
             let fingerprint = stranger.fingerprint;
             let arrival =
                 Arrival::Adopt { item, at: stranger.id, origin, add, remove, fingerprint };

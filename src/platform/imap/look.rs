@@ -8,7 +8,7 @@ use super::reply::{Fetched, Reply};
 use super::session::{Next, Session};
 use super::wire::Bodies;
 use crate::model::fingerprint::{ContentHasher, NAMING_HEADERS, of_headers};
-use crate::model::{Flags, FolderName, IdSet, Item, ItemId, Meta};
+use crate::model::{FolderName, IdSet, Item, ItemId, Meta};
 use crate::platform::{ContentDigest, Error, Page, Result, Sighting};
 
 /// Commands sent ahead of the one whose replies are read.
@@ -83,11 +83,11 @@ impl Session {
             let n_before = items.len();
             let item = items.entry(uid).or_insert_with(|| Item {
                 id: ItemId(uid),
-                flags: Flags::NONE,
+                flags: None,
                 meta: meta.then_some(Meta { date: None, size: 0 }),
             });
-            if let Some(flags) = fetched.flags {
-                item.flags = flags;
+            if fetched.flags.is_some() {
+                item.flags = fetched.flags;
             }
             if let Some(known) = &mut item.meta {
                 known.date = fetched.date.or(known.date);
@@ -139,7 +139,7 @@ impl Session {
         }
         for id in hidden.iter() {
             let meta = Some(Meta { date: None, size: 0 });
-            items.entry(id.0).or_insert(Item { id, flags: Flags::NONE, meta });
+            items.entry(id.0).or_insert(Item { id, flags: None, meta });
         }
         Ok(alive)
     }
@@ -280,7 +280,7 @@ impl Session {
         }
         for id in alive.iter() {
             let meta = Some(Meta { date: None, size: 0 });
-            items.entry(id.0).or_insert(Item { id, flags: Flags::NONE, meta });
+            items.entry(id.0).or_insert(Item { id, flags: None, meta });
         }
         page.items = items.into_values().collect();
         Ok(page)

@@ -60,10 +60,8 @@ pub async fn connect_source(
     account: &definition::Account,
     options: &Options,
 ) -> Result<Box<dyn Source>> {
-    let mut session = connect::sign_in(account, options).await?;
-    // Only taken while no folder is open yet (RFC 5161, 3.1).
-    session.enable_qresync().await?;
-    Ok(Box::new(Imap { session, mode: Reader::default() }))
+    let mode = Reader::new(account, options);
+    Ok(Box::new(Imap { session: mode.connect().await?, mode }))
 }
 
 /// Signs in to an account that is written to.

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::Imap;
 use super::command::{Command, set_parts};
 use super::look::{MAX_MESSAGES, tolerate_expunged};
 use super::mark::Mark;
@@ -14,17 +13,36 @@ use super::reply::{Fetched, Reply, ranges};
 use super::saying::Status;
 use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
+use super::{Imap, connect};
+use crate::definition;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, Flags, FolderName, IdSet, Item, ItemId};
-use crate::platform::{Changes, Error, FolderStatus, Gone, Message, Refusal, Result, Source};
+use crate::platform::{
+    Changes, Error, FolderStatus, Gone, Message, Options, Refusal, Result, Source,
+};
 
 /// Refusals in a row, with no message between them, that are still taken for single messages'.
 const IN_A_ROW: usize = 5;
 
 /// What a connection that only reads keeps in mind.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reader {
+    account: definition::Account,
+    options: Options,
     refused: HashMap<ItemId, Refusal>,
+}
+
+impl Reader {
+    pub(super) fn new(account: &definition::Account, options: &Options) -> Self {
+        Self { account: account.clone(), options: options.clone(), refused: HashMap::new() }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Session> {
+        let mut session = connect::sign_in(&self.account, &self.options).await?;
+        // Only taken while no folder is open yet (RFC 5161, 3.1).
+        session.enable_qresync().await?;
+        Ok(session)
+    }
 }
 
 #[async_trait]
@@ -59,6 +77,11 @@ impl Source for Imap<Reader> {
 
     fn refused(&mut self) -> HashMap<ItemId, Refusal> {
         std::mem::take(&mut self.mode.refused)
+    }
+
+    async fn reconnect(&mut self) -> Result<()> {
+        self.session = self.mode.connect().await?;
+        Ok(())
     }
 }
 
@@ -101,7 +124,7 @@ impl Session {
         };
         let selected = self.examine(folder, then.as_ref(), hear).await?;
         let vanished = IdSet::of_ranges(vanished);
-        let now = Mark {
+        let mut now = Mark {
             epoch: selected.epoch,
             next: selected.next,
             messages: selected.messages,
@@ -135,6 +158,10 @@ impl Session {
                 }
             },
         };
+        if items.values().any(|item| item.flags.is_none()) {
+            // The next survey is to ask for them.
+            now.modseq = None;
+        }
         Ok(Changes {
             epoch: now.epoch,
             // As it stood before the listing: what happens meanwhile is found next time.
@@ -309,7 +336,7 @@ fn note_flags(
     items: &mut BTreeMap<u64, Item>,
 ) {
     for (uid, flags) in told.into_iter().filter(|&(uid, _)| uid < next) {
-        items.insert(uid, Item { id: ItemId(uid), flags, meta: None });
+        items.insert(uid, Item { id: ItemId(uid), flags: Some(flags), meta: None });
     }
 }
 

@@ -92,7 +92,7 @@ fn diff(
     };
     let item = |(id, there): (&u64, &There)| Item {
         id: ItemId(*id),
-        flags: flags(there.seen),
+        flags: Some(flags(there.seen)),
         meta: (full || !ledger.contains_key(id)).then_some(Meta { date: None, size: there.size }),
     };
     let changes = Changes {

@@ -71,7 +71,8 @@ impl Reader<'_> {
             let mut entries = Vec::with_capacity(items.len());
             for item in &items {
                 let Some(digest) = digests.get(&item.id) else { continue };
-                let mut entry = Entry::new(item, *digest, folder.number, self.flags(&item.flags));
+                let mut entry =
+                    Entry::new(item, *digest, folder.number, self.flags(item.flags.as_ref()));
                 entry.message_id = names.remove(&item.id).map(Into::into);
                 let id = entry.message_id.as_deref();
                 let accepted = self.mailbox.accepted(folder.path, item.id, id);
@@ -170,7 +171,7 @@ impl Reader<'_> {
         for item in page.items.iter().filter(|item| ids.contains(item.id)) {
             unread.count += 1;
             if unread.first.len() < report::LISTED {
-                let flags = self.flags(&item.flags);
+                let flags = self.flags(item.flags.as_ref());
                 let mut entry = Entry::new(item, Entry::UNREAD, folder.number, flags);
                 let accepted = self.mailbox.accepted(folder.path, item.id, None);
                 entry.accepted = accepted.map(Into::into);
@@ -180,10 +181,12 @@ impl Reader<'_> {
         Ok(())
     }
 
-    fn flags(&self, flags: &Flags) -> FlagText {
-        match self.flags {
-            true => FlagText::from(&carried(flags, self.mailbox.carry.deletes)),
-            false => FlagText::default(),
+    fn flags(&self, flags: Option<&Flags>) -> FlagText {
+        match flags {
+            Some(flags) if self.flags => {
+                FlagText::from(&carried(flags, self.mailbox.carry.deletes))
+            }
+            _ => FlagText::default(),
         }
     }
 }

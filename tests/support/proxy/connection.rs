@@ -145,6 +145,9 @@ impl Connection {
             Piece::Line { bytes, is_first, announces } => (bytes, is_first, announces),
         };
         self.replace(&mut line);
+        for fault in self.shared.at_line(&line) {
+            self.act(&fault.what, &mut line)?;
+        }
         let ended = if is_first { self.take(framing::tag(&line).0) } else { None };
         if let Some(command) = &ended {
             self.stage(command, Stage::Answered, &mut line)?;

@@ -35,8 +35,19 @@ pub struct When(pub(super) Moment);
 
 #[derive(Debug, Clone)]
 pub(super) enum Moment {
-    Byte { direction: Direction, at: u64, since: Since },
-    Command { which: Which, containing: Option<String>, nth: u64, stage: Stage },
+    Byte {
+        direction: Direction,
+        at: u64,
+        since: Since,
+    },
+    Command {
+        which: Which,
+        containing: Option<String>,
+        nth: u64,
+        stage: Stage,
+    },
+    /// Before drover has any of a line from the server that has all these texts.
+    Line(Vec<String>),
 }
 
 /// Where bytes are counted from.
@@ -90,6 +101,12 @@ impl When {
         Self(Moment::Byte { direction, at, since: Since::Start })
     }
 
+    /// At a line from the server that has all these texts, before drover has any of it:
+    /// `* 17 FETCH`, `BODY[] {`.
+    pub fn line(texts: &[&str]) -> Self {
+        Self(Moment::Line(texts.iter().map(|text| (*text).to_owned()).collect()))
+    }
+
     /// For [`When::byte`]: counted from the start of the `n`-th connection (from 1).
     pub fn on_connection(self, n: u64) -> Self {
         self.since(Since::Connection(n))
@@ -103,7 +120,7 @@ impl When {
     fn since(mut self, new: Since) -> Self {
         match &mut self.0 {
             Moment::Byte { since, .. } => *since = new,
-            Moment::Command { .. } => panic!("only bytes are counted from connections"),
+            _ => panic!("only bytes are counted from connections"),
         }
         self
     }
@@ -158,7 +175,7 @@ impl When {
     fn command_parts(&mut self) -> (&mut Option<String>, &mut u64, &mut Stage) {
         match &mut self.0 {
             Moment::Command { containing, nth, stage, .. } => (containing, nth, stage),
-            Moment::Byte { .. } => panic!("a byte has no stages"),
+            _ => panic!("only a command has stages"),
         }
     }
 }

@@ -22,7 +22,7 @@
 //! | `in_answer()` | is answering | has half of a literal of the answer |
 //! | `answered()` | has executed it | has not seen the tagged answer |
 //!
-//! or at a byte of a direction ([`When::byte`]), counted from the proxy's start over all
+//! or at a line from the server ([`When::line`]), or at a byte of a direction ([`When::byte`]), counted from the proxy's start over all
 //! connections, or from each connection's start. Command faults need plain text; byte faults
 //! work in TLS too. A connection is raw bytes from STARTTLS on, or from the start with
 //! [`Proxy::raw`].

@@ -75,6 +75,16 @@ impl Shared {
         faults.iter().filter(|fault| fault.meets(number, verb, line)).cloned().collect()
     }
 
+    /// Those that are to happen at this line from the server.
+    pub(super) fn at_line(&self, line: &[u8]) -> Vec<Arc<Fault>> {
+        let has = |text: &String| line.windows(text.len()).any(|bytes| bytes == text.as_bytes());
+        let meets = |fault: &&Arc<Fault>| {
+            matches!(&fault.when, Moment::Line(texts) if texts.iter().all(has))
+                && fault.met.fetch_add(1, Ordering::SeqCst) < fault.times
+        };
+        self.faults.lock().expect("not poisoned").iter().filter(meets).cloned().collect()
+    }
+
     /// The first fault at one of the next `n` bytes, and how many of them come before it. `past`:
     /// what this connection has passed on.
     pub(super) fn within(
