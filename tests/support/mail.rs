@@ -192,7 +192,7 @@ impl Rng {
     }
 
     /// Normally distributed around 0 with deviation 1 (Box and Muller).
-    fn normal(&mut self) -> f64 {
+    pub fn normal(&mut self) -> f64 {
         let unit = |n: u64| (n >> 11) as f64 / (1u64 << 53) as f64;
         let (a, b) = (unit(self.next()), unit(self.next()));
         (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()

@@ -1,0 +1,379 @@
+//! What is measured.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::delay::Delay;
+use crate::floor::{Floor, Rules};
+use crate::herd::{Herd, Mailbox, SMALL, TYPICAL};
+use crate::peers::{Drover, Mbsync, Side};
+use crate::support::Dovecot;
+use crate::support::mail::Mail;
+use crate::table::{Goal, Series, against, figure, heading};
+
+/// Connections to each side, for everybody who can have several.
+const CONNECTIONS: usize = 8;
+/// Passes that find nothing are short: more of them in a round.
+const REPEATS: usize = 5;
+
+type Row = fn(&mut Bench, &str);
+
+/// All rows, by name.
+pub(crate) const ROWS: [(&str, Row); 15] = [
+    ("seed-tmpfs", |b, n| b.seed(n, Medium::Memory, TYPICAL, 3.0)),
+    ("seed-disk", |b, n| b.seed(n, Medium::Disk, TYPICAL, 7.0)),
+    ("seed-50000", |b, n| b.seed(n, Medium::Memory, SMALL, 3.0)),
+    ("seed-50ms", |b, n| b.far(n, 50, 1.2)),
+    ("seed-200ms", |b, n| b.far(n, 200, 2.0)),
+    ("nothing-5000", |b, n| b.nothing(n, TYPICAL)),
+    ("nothing-50000", |b, n| b.nothing(n, SMALL)),
+    ("nothing-growth", |b, n| b.growth(n)),
+    ("nothing-50ms", |b, n| b.nothing_far(n)),
+    ("delta-100000", |b, n| b.delta(n)),
+    ("rules-single", |b, n| b.under(n, Rules::Single)),
+    ("rules-minus", |b, n| b.under(n, Rules::Minus)),
+    ("rules-waiting", |b, n| b.under(n, Rules::Waiting)),
+    ("memory-mailboxes", |b, n| b.memory_of_eight(n)),
+    ("memory-large", |b, n| b.memory_of_large(n)),
+];
+
+/// Where mail and state lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Medium {
+    Memory,
+    Disk,
+}
+
+impl Medium {
+    fn directory(self) -> PathBuf {
+        match self {
+            Self::Memory => PathBuf::from("/dev/shm"),
+            Self::Disk => std::env::temp_dir(),
+        }
+    }
+}
+
+/// Counts and names.
+pub(crate) struct Bench {
+    rounds: usize,
+    accounts: usize,
+    pub(crate) met: usize,
+    pub(crate) missed: usize,
+}
+
+/// Two servers, one of which has mail.
+struct Pair {
+    source: Dovecot,
+    destination: Dovecot,
+    state: PathBuf,
+}
+
+impl Pair {
+    fn new(medium: Medium, rules: Rules) -> Self {
+        let server = || {
+            let server = Dovecot::builder();
+            match medium {
+                Medium::Memory => server,
+                // As Debian ships it.
+                Medium::Disk => server.mail_on_disk().raw_conf("mail_fsync = optimized"),
+            }
+        };
+        let destination = match rules {
+            Rules::All => server(),
+            Rules::Single => server().hide(&["MULTIAPPEND"]),
+            Rules::Minus => server().hide(&["MULTIAPPEND"]).literal_minus(),
+            Rules::Waiting => server().hide(&["MULTIAPPEND", "LITERAL+"]),
+        };
+        let (source, destination) = (server().start(), destination.start());
+        Self { source, destination, state: medium.directory() }
+    }
+
+    fn source(&self, user: &str) -> Side {
+        Side { port: self.source.port(), user: user.into() }
+    }
+
+    fn destination(&self, user: &str) -> Side {
+        Side { port: self.destination.port(), user: user.into() }
+    }
+
+    fn drover(&self, source: Side, destination: Side) -> Drover {
+        Drover::new(&self.state, &[(source, destination)], CONNECTIONS, "")
+    }
+
+    /// Everything arrived; what is not exact is nothing to time.
+    fn assert_there(&self, mailbox: &Mailbox, user: &str) {
+        let mut there = self.destination.connect(user);
+        for (name, mail) in &mailbox.folders {
+            assert_eq!(there.uids(name).len(), mail.len(), "{name} of {user}");
+        }
+    }
+}
+
+fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}
+
+fn describe(name: &str, mailbox: &Mailbox, how: &str) {
+    let n: usize = mailbox.folders.iter().map(|(_, mail)| mail.len()).sum();
+    let (folders, mb) = (mailbox.folders.len(), mailbox.bytes as f64 / 1e6);
+    heading(&format!("{name}: {n} messages, {mb:.1} MB, {folders} folders, {how}"));
+}
+
+impl Bench {
+    pub(crate) fn new(rounds: usize) -> Self {
+        Self { rounds, accounts: 0, met: 0, missed: 0 }
+    }
+
+    fn goal(&mut self, what: &str, value: f64, unit: &str, goal: Goal) {
+        match against(what, value, unit, goal) {
+            true => self.met += 1,
+            false => self.missed += 1,
+        }
+    }
+
+    /// A user nobody has been before.
+    fn account(&mut self) -> String {
+        self.accounts += 1;
+        format!("user{}", self.accounts)
+    }
+
+    fn seed(&mut self, name: &str, medium: Medium, herd: Herd, over_mbsync: f64) {
+        let pair = Pair::new(medium, Rules::All);
+        let mailbox = herd.make();
+        mailbox.fill(&mut pair.source.connect("anna"));
+        describe(name, &mailbox, &format!("{medium:?}"));
+        let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
+        let mut series: [Series; 5] = Default::default();
+        for _ in 0..self.rounds {
+            let to = self.account();
+            let at = (pair.source.port(), "anna");
+            series[0].0.push(floor.measure(at, (pair.destination.port(), &to), Rules::All));
+            let to = self.account();
+            let drover = pair.drover(pair.source("anna"), pair.destination(&to)).pass(&["m0"]);
+            pair.assert_there(&mailbox, &to);
+            series[1].0.push(drover.wall);
+            series[2].0.push(drover.cpu);
+            let to = self.account();
+            let mbsync =
+                Mbsync::new(&pair.state, &pair.source("anna"), &pair.destination(&to)).pass();
+            pair.assert_there(&mailbox, &to);
+            series[3].0.push(mbsync.wall);
+            series[4].0.push(mbsync.cpu);
+            figure("drover's memory", drover.peak, "MiB");
+        }
+        let [floor, drover, cpu, mbsync, mbsync_cpu] = &series;
+        figure("floor", floor.median(), "s");
+        figure("drover", drover.median(), "s");
+        figure("mbsync", mbsync.median(), "s");
+        figure("drover's CPU", cpu.median(), "s");
+        self.goal("drover / floor", drover.over(floor), "", Goal::AtMost(1.25));
+        self.goal("mbsync / drover", mbsync.over(drover), "", Goal::AtLeast(over_mbsync));
+        self.goal("CPU: drover / mbsync", cpu.over(mbsync_cpu), "", Goal::AtMost(2.0));
+    }
+
+    /// The same mailbox near and far, on disk.
+    fn far(&mut self, name: &str, round_trip: u64, most: f64) {
+        let pair = Pair::new(Medium::Disk, Rules::All);
+        let mailbox = TYPICAL.of(1_000).make();
+        mailbox.fill(&mut pair.source.connect("anna"));
+        describe(name, &mailbox, &format!("Disk, {round_trip} ms round trip"));
+        let delay = |server: &Dovecot| Delay::before(server.port(), millis(round_trip));
+        let (from, to) = (delay(&pair.source), delay(&pair.destination));
+        let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
+        let mut series: [Series; 3] = Default::default();
+        for _ in 0..self.rounds {
+            let user = self.account();
+            let near = pair.drover(pair.source("anna"), pair.destination(&user)).pass(&["m0"]);
+            series[0].0.push(near.wall);
+            let user = self.account();
+            let source = Side { port: from.port(), user: "anna".into() };
+            let destination = Side { port: to.port(), user: user.clone() };
+            series[1].0.push(pair.drover(source, destination).pass(&["m0"]).wall);
+            pair.assert_there(&mailbox, &user);
+            let user = self.account();
+            let (from, to) = ((from.port(), "anna"), (to.port(), user.as_str()));
+            series[2].0.push(floor.measure(from, to, Rules::All));
+        }
+        let [near, far, floor] = &series;
+        figure("drover, near", near.median(), "s");
+        figure("drover, far", far.median(), "s");
+        figure("floor, far", floor.median(), "s");
+        figure("drover / floor, far", far.over(floor), "");
+        self.goal("drover: far / near", far.over(near), "", Goal::AtMost(most));
+    }
+
+    fn nothing(&mut self, name: &str, herd: Herd) {
+        let pair = Pair::new(Medium::Memory, Rules::All);
+        let mailbox = herd.make();
+        mailbox.fill(&mut pair.source.connect("anna"));
+        describe(name, &mailbox, "Memory, a pass that finds nothing");
+        let drover = pair.drover(pair.source("anna"), pair.destination("drover"));
+        let mbsync = Mbsync::new(&pair.state, &pair.source("anna"), &pair.destination("mbsync"));
+        drover.pass(&["m0"]);
+        mbsync.pass();
+        let mut series: [Series; 2] = Default::default();
+        for _ in 0..self.rounds * REPEATS {
+            series[0].0.push(drover.pass(&["m0"]).wall);
+            series[1].0.push(mbsync.pass().wall);
+        }
+        let [drover, mbsync] = &series;
+        figure("drover", drover.median(), "s");
+        figure("mbsync", mbsync.median(), "s");
+        self.goal("drover / mbsync", drover.over(mbsync), "", Goal::AtMost(0.5));
+    }
+
+    fn growth(&mut self, name: &str) {
+        let pair = Pair::new(Medium::Memory, Rules::All);
+        heading(&format!("{name}: a pass that finds nothing, 1,000 and 100,000 messages"));
+        let drovers = [1_000, 100_000].map(|n| {
+            let user = self.account();
+            SMALL.of(n).make().fill(&mut pair.source.connect(&user));
+            let drover = pair.drover(pair.source(&user), pair.destination(&user));
+            drover.pass(&["m0"]);
+            drover
+        });
+        let mut series: [Series; 2] = Default::default();
+        for _ in 0..self.rounds * REPEATS {
+            for (series, drover) in series.iter_mut().zip(&drovers) {
+                series.0.push(drover.pass(&["m0"]).wall);
+            }
+        }
+        let [few, many] = &series;
+        figure("1,000 messages", few.median(), "s");
+        figure("100,000 messages", many.median(), "s");
+        self.goal("many / few", many.over(few), "", Goal::AtMost(1.2));
+    }
+
+    fn nothing_far(&mut self, name: &str) {
+        let pair = Pair::new(Medium::Memory, Rules::All);
+        let mailbox = TYPICAL.of(1_000).make();
+        mailbox.fill(&mut pair.source.connect("anna"));
+        describe(name, &mailbox, "50 ms round trip, a pass that finds nothing");
+        let delay = |server: &Dovecot| Delay::before(server.port(), millis(50));
+        let (from, to) = (delay(&pair.source), delay(&pair.destination));
+        let side = |port: u16, user: &str| Side { port, user: user.into() };
+        let far = (side(from.port(), "anna"), side(to.port(), "drover"));
+        let drover = pair.drover(far.0.clone(), far.1);
+        let mbsync = Mbsync::new(&pair.state, &far.0, &side(to.port(), "mbsync"));
+        let near = pair.drover(pair.source("anna"), pair.destination("near"));
+        drover.pass(&["m0"]);
+        mbsync.pass();
+        near.pass(&["m0"]);
+        let mut series: [Series; 3] = Default::default();
+        for _ in 0..self.rounds {
+            series[0].0.push(drover.pass(&["m0"]).wall);
+            series[1].0.push(mbsync.pass().wall);
+            series[2].0.push(near.pass(&["m0"]).wall);
+        }
+        let [drover, mbsync, near] = &series;
+        figure("drover", drover.median(), "s");
+        figure("drover, near", near.median(), "s");
+        figure("mbsync", mbsync.median(), "s");
+        self.goal("drover / mbsync", drover.over(mbsync), "", Goal::AtMost(0.5));
+        let trips = (drover.median() - near.median()) / 0.05;
+        self.goal("round trips in all", trips, "", Goal::AtMost(6.0));
+    }
+
+    /// 100 changes in 100,000 messages.
+    fn delta(&mut self, name: &str) {
+        let pair = Pair::new(Medium::Memory, Rules::All);
+        let mailbox = SMALL.of(100_000).make();
+        mailbox.fill(&mut pair.source.connect("anna"));
+        describe(name, &mailbox, "100 changes: 40 new, 40 flags, 20 moves");
+        let drover = pair.drover(pair.source("anna"), pair.destination("anna"));
+        drover.pass(&["m0"]);
+        let new: Vec<Mail> = SMALL.of(40 * self.rounds).make().folders.remove(0).1;
+        let mut series: [Series; 3] = Default::default();
+        let fresh = SMALL.of(120).make();
+        for round in 0..self.rounds {
+            series[0].0.push(drover.pass(&["m0"]).wall);
+            let mut at = pair.source.connect("anna");
+            let part = &new[round * new.len() / self.rounds..][..new.len() / self.rounds];
+            at.append_many("INBOX", part);
+            let uids = at.uids("INBOX");
+            at.store("INBOX", &uids[round * 40..][..40], "+FLAGS (\\Flagged $Work)");
+            at.uid_move("INBOX", &uids[1_000 + round * 20..][..20], "Archive");
+            drop(at);
+            series[1].0.push(drover.pass(&["m0"]).wall);
+            // What copying so many messages costs by itself: a mailbox that holds nothing else.
+            let user = self.account();
+            fresh.fill(&mut pair.source.connect(&user));
+            let alone = pair.drover(pair.source(&user), pair.destination(&user));
+            series[2].0.push(alone.pass(&["m0"]).wall);
+        }
+        let [nothing, delta, copying] = &series;
+        figure("a pass that finds nothing", nothing.median(), "s");
+        figure("the seed of a mailbox of 120", copying.median(), "s");
+        figure("the delta", delta.median(), "s");
+        let rest = (delta.median() - copying.median()) / nothing.median();
+        self.goal("(delta − copying) / nothing", rest, "", Goal::AtMost(2.0));
+    }
+
+    /// A destination that lets its clients do less.
+    fn under(&mut self, name: &str, rules: Rules) {
+        let pair = Pair::new(Medium::Memory, rules);
+        let mailbox = TYPICAL.make();
+        mailbox.fill(&mut pair.source.connect("anna"));
+        describe(name, &mailbox, &format!("Memory, {rules:?}"));
+        let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
+        let mut series: [Series; 2] = Default::default();
+        for _ in 0..self.rounds {
+            let to = self.account();
+            let at = (pair.source.port(), "anna");
+            series[0].0.push(floor.measure(at, (pair.destination.port(), &to), rules));
+            let to = self.account();
+            let drover = pair.drover(pair.source("anna"), pair.destination(&to)).pass(&["m0"]);
+            pair.assert_there(&mailbox, &to);
+            series[1].0.push(drover.wall);
+        }
+        let [floor, drover] = &series;
+        figure("floor", floor.median(), "s");
+        figure("drover", drover.median(), "s");
+        self.goal("drover / floor", drover.over(floor), "", Goal::AtMost(1.25));
+    }
+
+    fn memory_of_eight(&mut self, name: &str) {
+        let pair = Pair::new(Medium::Memory, Rules::All);
+        heading(&format!("{name}: 8 mailboxes of 2,000 messages at once"));
+        let names: Vec<String> = (0..8).map(|n| format!("m{n}")).collect();
+        let pairs: Vec<(Side, Side)> = names
+            .iter()
+            .map(|user| {
+                TYPICAL.of(2_000).make().fill(&mut pair.source.connect(user));
+                (pair.source(user), pair.destination(user))
+            })
+            .collect();
+        let drover = Drover::new(&pair.state, &pairs, 4, "");
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let seed = drover.pass(&names);
+        figure("the seed", seed.wall, "s");
+        self.goal("resident", seed.peak, "MiB", Goal::AtMost(64.0));
+        self.goal("resident, nothing to do", drover.pass(&names).peak, "MiB", Goal::AtMost(64.0));
+    }
+
+    fn memory_of_large(&mut self, name: &str) {
+        const MESSAGE: usize = 50 << 20;
+        let pair = Pair::new(Medium::Memory, Rules::All);
+        heading(&format!("{name}: 16 messages of 50 MiB on 8 connections, a budget of 256 MiB"));
+        let herd = Herd { messages: 8, folders: 8, median: 100.0, spread: 0.0 };
+        let mut at = pair.source.connect("anna");
+        for (name, _) in herd.make().folders {
+            if name != "INBOX" {
+                at.create(&name);
+            }
+            for n in 0..2 {
+                let mut mail = crate::support::note(&format!("{n} in {name}"));
+                while mail.bytes.len() < MESSAGE {
+                    mail.bytes.extend_from_slice("large ".repeat(12).as_bytes());
+                    mail.bytes.extend_from_slice(b"\r\n");
+                }
+                at.append_many(&name, &[mail]);
+            }
+        }
+        let pairs = [(pair.source("anna"), pair.destination("anna"))];
+        let limits = "[limits]\nmemory = \"256MiB\"\n";
+        let seed = Drover::new(&pair.state, &pairs, CONNECTIONS, limits).pass(&["m0"]);
+        figure("the seed", seed.wall, "s");
+        self.goal("resident", seed.peak, "MiB", Goal::AtMost(256.0 + 32.0));
+    }
+}
