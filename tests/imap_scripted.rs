@@ -353,13 +353,13 @@ async fn messages_that_a_listing_hides_are_neither_gone_nor_passed_over() {
 async fn a_server_that_names_too_many_as_vanished_is_not_believed() {
     let server = serve(GREETING, vec![
         ("AUTHENTICATE", "$ OK [CAPABILITY IMAP4rev1 ENABLE QRESYNC CONDSTORE ESEARCH] in\r\n"),
-        ROOT,
         ("ENABLE QRESYNC", "* ENABLED QRESYNC\r\n$ OK\r\n"),
+        ROOT,
         (
             "EXAMINE",
             "* 2 EXISTS\r\n* OK [UIDVALIDITY 7]\r\n* OK [UIDNEXT 3]\r\n* OK [HIGHESTMODSEQ 5]\r\n$ OK\r\n",
         ),
-        ("UID FETCH 1:2", "* 1 FETCH (UID 1)\r\n* 2 FETCH (UID 2)\r\n$ OK\r\n"),
+        ("UID FETCH 1:2", "* 1 FETCH (UID 1 FLAGS ())\r\n* 2 FETCH (UID 2 FLAGS ())\r\n$ OK\r\n"),
         (
             "EXAMINE \"INBOX\" (QRESYNC (7 5))",
             "* 1 FETCH (UID 2 FLAGS (\\Deleted))\r\n* OK [CLOSED]\r\n* VANISHED (EARLIER) 1:2\r\n* 1 EXISTS\r\n* OK [UIDVALIDITY 7]\r\n* OK [UIDNEXT 3]\r\n* OK [HIGHESTMODSEQ 6]\r\n$ OK\r\n",

@@ -8,7 +8,7 @@ use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Mail};
 use support::proxy::{What, When};
-use support::{Options, World, note, subjects};
+use support::{Options, Proxy, World, note, subjects};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_a_lost_ledger_everything_is_adopted_and_nothing_doubled() {
@@ -124,7 +124,7 @@ fn some_mail(world: &World) {
 }
 
 /// A mirroring world whose seed landed, was never answered for, and died.
-async fn unanswered_seed() -> World {
+async fn unanswered_seed() -> (World, Proxy) {
     let mut world = mirroring().await;
     let tap = world.tap_destination();
     some_mail(&world);
@@ -133,7 +133,7 @@ async fn unanswered_seed() -> World {
     world.close_ledger().await;
     world.open_ledger().await;
     tap.cut_answers_of_appends(false);
-    world
+    (world, tap)
 }
 
 /// Changes of flags, and new mail.
@@ -246,7 +246,7 @@ async fn law_2_a_batch_that_landed_and_was_never_answered_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_4_flags_changed_on_copies_that_were_never_answered_for_are_kept() {
-    let world = unanswered_seed().await;
+    let (world, _tap) = unanswered_seed().await;
     let mut there = world.at_destination();
     let uids = there.uids("INBOX");
     assert_eq!(uids.len(), 8, "all of it landed");
@@ -278,7 +278,7 @@ async fn law_2_a_ledger_put_back_from_an_older_copy_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_what_landed_unanswered_and_then_left_its_folder_is_not_doubled() {
-    let world = unanswered_seed().await;
+    let (world, _tap) = unanswered_seed().await;
     large_changes(&world);
     world.delta().await;
     world.assert_same_but(&Options { ignore_order: true, ..Options::default() });

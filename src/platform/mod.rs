@@ -296,6 +296,11 @@ pub trait Destination: Account {
     /// role is asked for where the server has CREATE-SPECIAL-USE (RFC 6154).
     async fn create_folder(&mut self, name: &FolderName, role: Option<Role>) -> Result<()>;
 
+    /// Creates folders as [`Destination::create_folder`] does, parents first, without waiting for
+    /// one before the next. Tells which are there now; the others were refused, and are worth
+    /// another try one by one.
+    async fn create_folders(&mut self, wanted: &[(FolderName, Option<Role>)]) -> Result<Vec<bool>>;
+
     /// Renames a folder with everything below it.
     async fn rename_folder(&mut self, from: &FolderName, to: &FolderName) -> Result<()>;
 

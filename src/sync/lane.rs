@@ -1,5 +1,9 @@
 //! A pair of connections, one to each side, with the right to hold them.
 
+use std::sync::Arc;
+
+use tokio_util::task::AbortOnDropHandle;
+
 use crate::definition::{Account, Mailbox};
 use crate::flow::ConnectionPermit;
 use crate::platform::{self, Destination, Source};
@@ -60,6 +64,27 @@ impl Lane {
     /// Takes leave of both servers.
     pub(crate) async fn close(mut self) {
         tokio::join!(self.source.logout(), self.destination.logout());
+    }
+}
+
+/// A lane that is being opened while there is still something to find out. Given up when dropped.
+pub(crate) struct Promised(AbortOnDropHandle<Option<Result<Lane, Error>>>);
+
+impl Promised {
+    /// Begins to open one more lane, if both servers may be connected to at once.
+    pub(crate) fn open(context: &Context, mailbox: &Arc<Mailbox>) -> Self {
+        let (context, mailbox) = (context.clone(), Arc::clone(mailbox));
+        let open = async move { Lane::open_another(&context, &mailbox).await };
+        Self(AbortOnDropHandle::new(tokio::spawn(open)))
+    }
+
+    /// The lane. `None`: there is none to be had.
+    pub(crate) async fn take(self) -> Option<Result<Lane, Error>> {
+        match self.0.await {
+            Ok(opened) => opened,
+            Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
+            Err(_) => None,
+        }
     }
 }
 

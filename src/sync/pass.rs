@@ -17,11 +17,14 @@ use crate::model::{Accounts, PassKind};
 use super::basis::{Basis, rules_digest};
 use super::departures::depart;
 use super::job::{Job, Tally};
-use super::lane::{Lane, at_destination};
+use super::lane::{Lane, Promised, at_destination};
 use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Survey};
 use super::{Context, Error, Progress, Report, Side, Stage, mend, renewed};
 use crate::platform;
+
+/// Unknown messages that are worth more than one lane.
+const WORTH_A_LANE: u64 = 100;
 
 /// Runs one pass over a mailbox and files it in the history. What was done before an error or a
 /// stop stands.
@@ -122,8 +125,10 @@ impl Pass<'_> {
         let mut lane = lane.ok_or(Error::Stopped)??;
         progress.enter(Stage::Surveying);
         // Nothing is written to either server while surveying: it may be dropped anywhere.
+        let mut promised = Vec::new();
         let (survey, overview) = loop {
-            let surveyed = stop.run_until_cancelled(self.survey(&mut lane)).await;
+            let surveyed = self.survey(&mut lane, &mut promised);
+            let surveyed = stop.run_until_cancelled(surveyed).await;
             let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
             if self.rename(&mut lane, &survey, &overview).await? {
                 break (survey, overview);
@@ -132,7 +137,7 @@ impl Pass<'_> {
         let quiet = survey.plan.is_quiet() && overview.intents.is_empty();
         let (mut accounts, mut notes) = (accounts(&survey.plan), survey.plan.notes.clone());
         progress.enter(Stage::Transferring);
-        let (tally, more_notes) = self.carry_out(lane, survey, overview).await?;
+        let (tally, more_notes) = self.carry_out(lane, promised, survey, overview).await?;
         progress.enter(Stage::Finishing);
         notes.extend(more_notes);
 
@@ -164,7 +169,12 @@ impl Pass<'_> {
     }
 
     /// Settles what an earlier pass left, then looks and plans.
-    async fn survey(&self, lane: &mut Lane) -> Result<(Survey, Overview), Error> {
+    /// Where much is to be copied, further lanes are opened meanwhile.
+    async fn survey(
+        &self,
+        lane: &mut Lane,
+        promised: &mut Vec<Promised>,
+    ) -> Result<(Survey, Overview), Error> {
         let ledger = self.ledger;
         let mut overview = ledger.overview().await?;
         if mend::renames(ledger, &overview, lane, self.context.settle_grace).await? {
@@ -175,6 +185,11 @@ impl Pass<'_> {
         let listing = survey::list(lane).await?;
         if renewed::places(ledger, &overview, lane, &listing.destination).await? || unsettled {
             overview = ledger.overview().await?;
+        }
+        if promised.is_empty() {
+            let (folders, messages) = listing.unknown(&overview);
+            let n = if messages < WORTH_A_LANE { 0 } else { self.allowed().min(folders) };
+            promised.extend((1..n).map(|_| Promised::open(self.context, self.mailbox)));
         }
         let basis = Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };
         let mut survey = survey::take(&basis, lane, listing).await?;
@@ -187,9 +202,16 @@ impl Pass<'_> {
         Ok((survey, overview))
     }
 
+    /// How many lanes the definition allows.
+    fn allowed(&self) -> usize {
+        let Mailbox { source, destination, .. } = &**self.mailbox;
+        source.endpoint.connections.min(destination.endpoint.connections)
+    }
+
     async fn carry_out(
         &self,
         lane: Lane,
+        promised: Vec<Promised>,
         survey: Survey,
         overview: Overview,
     ) -> Result<(Tally, Vec<String>), Error> {
@@ -235,8 +257,10 @@ impl Pass<'_> {
             job.followed.push(followed.clone());
         }
         let mut jobs: Vec<Job> = jobs.into_values().collect();
+        let mut lane = lane;
+        create(&mut lane, &mut jobs).await?;
         jobs.sort_by_key(|job| std::cmp::Reverse(job.weight()));
-        let (done, lane) = self.work(lane, jobs).await?;
+        let (done, lane) = self.work(lane, promised, jobs).await?;
 
         let mut tally = Tally::default();
         let mut notes = Vec::new();
@@ -313,16 +337,16 @@ impl Pass<'_> {
 
     /// Works the jobs off, the largest first, over as many lanes as are allowed and there are.
     /// Gives one lane back for what comes after.
-    async fn work(&self, lane: Lane, jobs: Vec<Job>) -> Result<(Vec<Job>, Lane), Error> {
-        let allowed = self
-            .mailbox
-            .source
-            .endpoint
-            .connections
-            .min(self.mailbox.destination.endpoint.connections);
+    async fn work(
+        &self,
+        lane: Lane,
+        promised: Vec<Promised>,
+        jobs: Vec<Job>,
+    ) -> Result<(Vec<Job>, Lane), Error> {
         // A job that moves nothing over the wire is not worth a connection.
         let heavy = jobs.iter().filter(|job| job.weight() > 0).count();
-        let workers = allowed.min(heavy).max(1);
+        let workers = self.allowed().min(heavy).max(1);
+        let mut promised = promised.into_iter();
         let queue = Arc::new(Mutex::new(jobs.into_iter().collect::<VecDeque<_>>()));
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
@@ -330,8 +354,9 @@ impl Pass<'_> {
         for n in 1..workers {
             let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
             let (queue, halt) = (Arc::clone(&queue), halt.clone());
+            let lane = promised.next().unwrap_or_else(|| Promised::open(&context, &mailbox));
             set.spawn(async move {
-                match Lane::open_another(&context, &mailbox).await {
+                match lane.take().await {
                     Some(Ok(lane)) => {
                         let more = || !Lane::is_one_enough(&context, &mailbox);
                         let (done, lane, error) = worker(lane, &queue, &halt, more).await;
@@ -366,6 +391,31 @@ impl Pass<'_> {
             None if self.stop.is_cancelled() => Err(Error::Stopped),
             None => Ok((done, lane)),
         }
+    }
+}
+
+/// Makes the folders that are wanted, all of them in a round trip or two. What is refused is left to
+/// its job, which knows other names for it.
+async fn create(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error> {
+    let is_wanted = |job: &&mut Job| job.folders.iter().any(|f| f.create);
+    let mut wanted: Vec<&mut Job> = jobs.iter_mut().filter(is_wanted).collect();
+    // Parents first.
+    wanted.sort_by(|a, b| a.place.path.cmp(&b.place.path));
+    let names: Vec<_> =
+        wanted.iter().map(|job| (job.place.name.clone(), job.folders[0].target.role)).collect();
+    let created = lane.destination.create_folders(&names).await.map_err(at_destination)?;
+    let mut changes = Vec::new();
+    for (job, is_there) in wanted.into_iter().zip(created).filter(|(_, is_there)| *is_there) {
+        job.place.created = is_there;
+        changes.push(Change::PutPlace(job.place.clone()));
+        changes.extend(job.followed.iter().cloned().map(Change::PutFolder));
+        for folder in &mut job.folders {
+            folder.create = false;
+        }
+    }
+    match jobs.first() {
+        Some(job) => job.commit(changes).await,
+        None => Ok(()),
     }
 }
 

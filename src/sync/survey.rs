@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::ledger::{Change, FolderNo, FollowedFolder, Place, PlaceNo, Record, Verdict};
+use crate::ledger::{Change, FolderNo, FollowedFolder, Overview, Place, PlaceNo, Record, Verdict};
 use crate::model::{Accounts, Folder, FolderName, IdSet, ItemId, PassKind};
 use crate::platform::{Changes, FolderStatus, Gone, Source};
 
@@ -36,6 +36,15 @@ pub(crate) struct Survey {
 pub(crate) struct Listing {
     source: Vec<FolderStatus>,
     pub(crate) destination: Vec<FolderStatus>,
+}
+
+impl Listing {
+    /// How many messages the source has beyond those recorded, and folders that have any.
+    pub(crate) fn unknown(&self, overview: &Overview) -> (usize, u64) {
+        let messages = self.source.iter().filter_map(|s| s.messages.filter(|&n| n > 0));
+        let recorded: u64 = overview.counts.values().map(|c| c.records).sum();
+        (messages.clone().count(), messages.sum::<u64>().saturating_sub(recorded))
+    }
 }
 
 /// Lists both sides at once.

@@ -1,4 +1,4 @@
-//! From nothing to a signed-in [`Session`]: TCP, TLS, greeting, SASL, what the server can do.
+//! From nothing to a signed-in [`Session`]: TCP, TLS, greeting, SASL, what the server can do, and `setup`.
 
 use std::future::Future;
 
@@ -7,28 +7,30 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::command::{Command, quoted};
 use super::guard::{Guard, Heard};
-use super::names::{base64, decode};
+use super::names::base64;
 use super::peer::Peer;
-use super::reply::{Reply, code_words};
+use super::reply::code_words;
 use super::saying::{Saying, Status};
 use super::sayings::During;
 use super::session::{Capabilities, Session};
-use super::tls;
 use super::wire::{Stream, Wire};
+use super::{setup, tls};
 use crate::auth;
 use crate::definition::{Account, Login, Tls};
 use crate::platform::{Error, Options, Result};
-
-/// Each folder is compared with each of them.
-const MAX_NAMESPACES: usize = 1000;
 
 /// Connects and signs in, unless the server asked to be left alone.
 ///
 /// A secret that has run out is read anew, and what it is now is tried once: tokens are renewed
 /// behind our back. The same one is not offered twice.
-pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Session> {
+///
+/// QRESYNC is switched on where `wants_qresync` and the server has it.
+pub(super) async fn sign_in(
+    account: &Account,
+    options: &Options,
+    wants_qresync: bool,
+) -> Result<Session> {
     let peer = Peer::new(account, options);
     if let Some(parked) = peer.is_parked() {
         return Err(parked);
@@ -48,7 +50,11 @@ pub(super) async fn sign_in(account: &Account, options: &Options) -> Result<Sess
     }
     match outcome {
         Err(Error::Expired { host, user, text }) => Err(Error::Credentials { host, user, text }),
-        outcome => outcome,
+        Err(error) => Err(error),
+        Ok(mut session) => {
+            setup::settle_in(&mut session, options, wants_qresync).await?;
+            Ok(session)
+        }
     }
 }
 
@@ -79,10 +85,7 @@ async fn sign_in_with(
         door.authenticate(password.expose_secret()).await?;
     }
     let capabilities = door.capabilities().await?;
-    let mut session = Session::new(door.guard.into_wire(), peer.clone(), capabilities);
-    introduce(&mut session, options).await?;
-    find_naming(&mut session).await?;
-    Ok(session)
+    Ok(Session::new(door.guard.into_wire(), peer.clone(), capabilities))
 }
 
 async fn reach(account: &Account, options: &Options) -> Result<Box<dyn Stream>> {
@@ -264,61 +267,5 @@ impl async_imap::Authenticator for Plain {
 
     fn process(&mut self, _: &[u8]) -> String {
         self.0.clone()
-    }
-}
-
-/// Says who we are (RFC 2971); some servers serve only who does. Refusals do no harm.
-async fn introduce(session: &mut Session, options: &Options) -> Result<()> {
-    if !session.capabilities.has("ID") {
-        return Ok(());
-    }
-    let mut id = b"ID (\"name\" ".to_vec();
-    id.extend(quoted(options.name.as_bytes()));
-    id.extend(b" \"version\" ");
-    id.extend(quoted(options.version.as_bytes()));
-    id.extend(b")");
-    session.send_unawaited(Command::raw("ID", id)).await
-}
-
-/// Learns the separator, and below which prefix folders live (RFC 2342).
-async fn find_naming(session: &mut Session) -> Result<()> {
-    let mut spaces = None;
-    if session.capabilities.has("NAMESPACE") {
-        let hear = |reply| {
-            if let Reply::Namespace(found) = reply {
-                spaces = Some(found);
-            }
-        };
-        tolerant(session.exec(Command::new("NAMESPACE"), hear).await)?;
-    }
-    let spaces = spaces.unwrap_or_default();
-    if let Some((prefix, separator)) = spaces.personal.into_iter().next() {
-        session.naming.prefix = decode(&prefix).into_owned();
-        session.naming.separator = separator;
-    }
-    // An empty prefix is no mark of anybody's folders.
-    if spaces.foreign.len() > MAX_NAMESPACES {
-        return Err(session.protocol(format!("more than {MAX_NAMESPACES} namespaces")));
-    }
-    session.foreign =
-        spaces.foreign.into_iter().map(|(p, _)| p).filter(|p| !p.is_empty()).collect();
-    if session.naming.separator.is_none() {
-        let mut separator = None;
-        let hear = |reply| {
-            if let Reply::List(root) = reply {
-                separator = root.separator;
-            }
-        };
-        tolerant(session.exec(Command::raw("LIST", "LIST \"\" \"\""), hear).await)?;
-        session.naming.separator = separator;
-    }
-    Ok(())
-}
-
-/// A refusal of something that is merely nice to have.
-fn tolerant<T>(outcome: Result<T>) -> Result<()> {
-    match outcome {
-        Ok(_) | Err(Error::Refused { .. }) => Ok(()),
-        Err(error) => Err(error),
     }
 }

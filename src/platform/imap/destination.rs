@@ -14,11 +14,14 @@ use super::session::Session;
 use super::{Imap, connect};
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
 use crate::platform::{
-    Account, Append, Appended, Destination, Error, FlagChange, Naming, Opened, Result,
+    Account, Append, Appended, Destination, Error, FlagChange, Naming, Opened, Refusal, Result,
 };
 
 /// STORE commands sent ahead; their answers fit any socket's buffer.
 const STORE_WINDOW: usize = 20;
+
+/// Folders whose creation is sent ahead; the answers fit any socket's buffer.
+const CREATE_WINDOW: usize = 20;
 
 /// After so many refusals a connection is given up for a new one. Exchange closes it after ten
 /// (imapsync FAQ.Exchange).
@@ -38,6 +41,30 @@ impl Destination for Imap<Writer> {
             Ok(_) | Err(Error::Refused { .. }) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn create_folders(&mut self, wanted: &[(FolderName, Option<Role>)]) -> Result<Vec<bool>> {
+        let mut created = Vec::with_capacity(wanted.len());
+        for part in wanted.chunks(CREATE_WINDOW) {
+            let mut sent = Vec::with_capacity(part.len());
+            for (name, role) in part {
+                sent.push(self.session.send(self.session.creation(name, *role)).await?);
+            }
+            for (tag, (name, _)) in sent.into_iter().zip(part) {
+                let is_there = match self.session.finish(tag, "CREATE", |_| ()).await {
+                    Ok(_) => true,
+                    Err(Error::Refused { refusal, .. }) => exists(&refusal),
+                    Err(error) => return Err(error),
+                };
+                if is_there {
+                    // A folder that is not shown in some clients is still a folder.
+                    let subscribe = Command::new("SUBSCRIBE").folder(name);
+                    self.session.send_unawaited(subscribe).await?;
+                }
+                created.push(is_there);
+            }
+        }
+        Ok(created)
     }
 
     async fn rename_folder(&mut self, from: &FolderName, to: &FolderName) -> Result<()> {
@@ -81,7 +108,7 @@ impl Destination for Imap<Writer> {
             self.logout().await;
         }
         self.mode.batches.clear();
-        let mut session = connect::sign_in(&self.mode.account, &self.mode.options).await?;
+        let mut session = connect::sign_in(&self.mode.account, &self.mode.options, false).await?;
         if let Some(shelf) = &self.mode.opened {
             let found = session.select(&shelf.name).await?.epoch;
             session.check_epoch(&shelf.name, shelf.epoch, found)?;
@@ -147,31 +174,17 @@ impl Destination for Imap<Writer> {
 
 impl Session {
     async fn create(&mut self, name: &FolderName, role: Option<Role>) -> Result<()> {
-        let plain = Command::new("CREATE").folder(name);
-        // The inbox has no attribute in RFC 6154.
-        let wish = role.filter(|&role| role != Role::Inbox);
-        let outcome = match wish.filter(|_| self.capabilities.has("CREATE-SPECIAL-USE")) {
-            Some(role) => {
-                let wished = plain.clone().text(format!(" (USE ({}))", role.attribute()));
-                match self.exec(wished, |_| ()).await {
-                    // The role may be taken, or not wanted; the folder is what counts.
-                    Err(Error::Refused { refusal, .. })
-                        if refusal.code.as_deref() != Some("ALREADYEXISTS") =>
-                    {
-                        self.exec(plain, |_| ()).await
-                    }
-                    other => other,
-                }
-            }
-            None => self.exec(plain, |_| ()).await,
-        };
+        let mut outcome = self.exec(self.creation(name, role), |_| ()).await;
+        if let Err(Error::Refused { refusal, .. }) = &outcome
+            && !exists(refusal)
+            && self.wish(role).is_some()
+        {
+            // The role may be taken, or not wanted; the folder is what counts.
+            outcome = self.exec(self.creation(name, None), |_| ()).await;
+        }
         match outcome {
             Ok(_) => Ok(()),
-            Err(Error::Refused { refusal, .. })
-                if refusal.code.as_deref() == Some("ALREADYEXISTS") =>
-            {
-                Ok(())
-            }
+            Err(Error::Refused { refusal, .. }) if exists(&refusal) => Ok(()),
             // Servers without codes refuse what exists in many words.
             Err(error @ Error::Refused { .. }) => {
                 if self.is_listed(name).await? {
@@ -181,6 +194,21 @@ impl Session {
                 }
             }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The role that a new folder is asked to have, where that can be asked for. The inbox has no
+    /// attribute in RFC 6154.
+    fn wish(&self, role: Option<Role>) -> Option<Role> {
+        let has = self.capabilities.has("CREATE-SPECIAL-USE");
+        role.filter(|&role| has && role != Role::Inbox)
+    }
+
+    fn creation(&self, name: &FolderName, role: Option<Role>) -> Command {
+        let plain = Command::new("CREATE").folder(name);
+        match self.wish(role) {
+            Some(role) => plain.text(format!(" (USE ({}))", role.attribute())),
+            None => plain,
         }
     }
 
@@ -293,6 +321,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// Says a refusal that the folder is there already?
+fn exists(refusal: &Refusal) -> bool {
+    refusal.code.as_deref() == Some("ALREADYEXISTS")
 }
 
 /// Cuts a sequence of ids where it does not ascend: a set has no order of its own, servers

@@ -6,7 +6,7 @@
 //!    `parse` reads them into values,
 //!    `saying` and `reply` into meaning. None of them fails on what it does not know.
 //! 2. `sayings` is the table of refusals and what they mean, `peer` what comes of them; `command` and `names` write what is sent.
-//! 3. `tls`, `guard`, `connect` get from a host name to a signed-in `session`, with async-imap
+//! 3. `tls`, `guard`, `connect`, `setup` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
 //! 5. `folder`, `folders`, `look` open, list and look; `source` surveys and fetches with the
@@ -45,6 +45,7 @@ mod reply;
 mod saying;
 mod sayings;
 mod session;
+mod setup;
 mod source;
 mod tls;
 mod wire;
@@ -72,7 +73,7 @@ pub async fn connect_destination(
     account: &definition::Account,
     options: &Options,
 ) -> Result<Box<dyn Destination>> {
-    let session = connect::sign_in(account, options).await?;
+    let session = connect::sign_in(account, options, false).await?;
     Ok(Box::new(Imap { session, mode: Writer::new(account, options) }))
 }
 

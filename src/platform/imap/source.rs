@@ -38,10 +38,7 @@ impl Reader {
     }
 
     pub(super) async fn connect(&self) -> Result<Session> {
-        let mut session = connect::sign_in(&self.account, &self.options).await?;
-        // Only taken while no folder is open yet (RFC 5161, 3.1).
-        session.enable_qresync().await?;
-        Ok(session)
+        connect::sign_in(&self.account, &self.options, true).await
     }
 }
 
@@ -86,27 +83,6 @@ impl Source for Imap<Reader> {
 }
 
 impl Session {
-    /// Turns QRESYNC on where it is offered (RFC 5161; RFC 7162, 3.2.3).
-    pub(super) async fn enable_qresync(&mut self) -> Result<()> {
-        let possible = self.capabilities.has("QRESYNC") && self.capabilities.has("ENABLE");
-        if !possible {
-            return Ok(());
-        }
-        let mut enabled = false;
-        let hear = |reply| {
-            if let Reply::Enabled(names) = reply {
-                enabled |= names.iter().any(|name| name == "QRESYNC");
-            }
-        };
-        match self.exec(Command::raw("ENABLE", "ENABLE QRESYNC"), hear).await {
-            // Offered and yet refused: there are other ways.
-            Ok(_) | Err(Error::Refused { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        self.qresync = enabled;
-        Ok(())
-    }
-
     /// What changed since `then`: by QRESYNC, by CONDSTORE and counting, or by looking at
     /// everything. All three give the same.
     async fn changes(&mut self, folder: &FolderName, then: Option<Mark>) -> Result<Changes> {
