@@ -61,9 +61,12 @@ impl Lane {
         Ok(Self { source, destination, _permits: permits })
     }
 
-    /// Takes leave of both servers.
-    pub(crate) async fn close(mut self) {
-        tokio::join!(self.source.logout(), self.destination.logout());
+    /// Takes leave of both servers, for which nobody has to wait: a round trip and more, and the
+    /// right to the connections is kept until they are closed.
+    pub(crate) fn close(mut self) {
+        tokio::spawn(async move {
+            tokio::join!(self.source.logout(), self.destination.logout());
+        });
     }
 }
 

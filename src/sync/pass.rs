@@ -75,7 +75,7 @@ pub async fn plan(
     let basis = Basis { mailbox, kind, ledger: &ledger, overview: &overview };
     let listing = survey::list(&mut lane).await?;
     let survey = survey::take(&basis, &mut lane, listing).await?;
-    lane.close().await;
+    lane.close();
     survey::refuse_empty_source(&basis, &survey)?;
     brake(mailbox, &overview, &survey.plan)?;
     Ok(survey.plan.summary())
@@ -282,7 +282,7 @@ impl Pass<'_> {
         if !changes.is_empty() {
             self.ledger.commit(changes).await?;
         }
-        lane.close().await;
+        lane.close();
         if !lost.is_empty() {
             let names: Vec<String> = lost.into_iter().collect();
             notes
@@ -360,7 +360,7 @@ impl Pass<'_> {
                     Some(Ok(lane)) => {
                         let more = || !Lane::is_one_enough(&context, &mailbox);
                         let (done, lane, error) = worker(lane, &queue, &halt, more).await;
-                        lane.close().await;
+                        lane.close();
                         (done, error)
                     }
                     // One lane is enough to go on; what is wrong will show there.

@@ -1,8 +1,10 @@
 //! TLS: always verified, against the platform's roots and, where the definition names a file,
 //! the certificates in it too (law 10).
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -30,7 +32,7 @@ pub(super) async fn wrap(
     let config = config(endpoint.ca_file.as_deref()).map_err(failed)?;
     let name = ServerName::try_from(host.clone())
         .map_err(|_| failed("the host is no name a certificate could hold".into()))?;
-    let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let handshake = TlsConnector::from(config).connect(name, stream);
     match timeout(options.idle, handshake).await {
         Ok(Ok(stream)) => Ok(Box::new(stream)),
         Ok(Err(error)) => Err(failed(error.to_string())),
@@ -38,9 +40,17 @@ pub(super) async fn wrap(
     }
 }
 
-/// Made anew for every connection: both the platform's roots and the file may be renewed while
-/// drover runs.
-fn config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
+/// Reading the platform's roots takes longer than a handshake. They may be renewed while drover runs,
+/// so they are kept for no more than this.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// What was made lately, by the certificates of the definition's file. Connections that share one
+/// resume each other's sessions.
+static LATELY: LazyLock<Mutex<Made>> = LazyLock::new(Mutex::default);
+
+type Made = HashMap<Vec<CertificateDer<'static>>, (Instant, Arc<ClientConfig>)>;
+
+fn config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let mut trusted = Vec::new();
     if let Some(path) = ca_file {
         let show = |error: PemError| format!("cannot read ca_file {}: {error}", path.display());
@@ -51,6 +61,17 @@ fn config(ca_file: Option<&Path>) -> Result<ClientConfig, String> {
             return Err(format!("ca_file {} holds no certificate", path.display()));
         }
     }
+    let mut lately = LATELY.lock().unwrap_or_else(PoisonError::into_inner);
+    lately.retain(|_, (made, _)| made.elapsed() < KEPT);
+    if let Some((_, config)) = lately.get(&trusted) {
+        return Ok(Arc::clone(config));
+    }
+    let config = Arc::new(make(trusted.clone())?);
+    lately.insert(trusted, (Instant::now(), Arc::clone(&config)));
+    Ok(config)
+}
+
+fn make(trusted: Vec<CertificateDer<'static>>) -> Result<ClientConfig, String> {
     let provider = Arc::new(default_provider());
     let roots = Verifier::new_with_extra_roots(trusted.iter().cloned(), Arc::clone(&provider))
         .map_err(|error| error.to_string())?;

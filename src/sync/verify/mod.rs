@@ -114,7 +114,7 @@ pub async fn verify(
         of: sampled_of,
         compared: comparison.folders.iter().map(|folder| folder.expected).sum(),
     });
-    lane.close().await;
+    lane.close();
     Ok(comparison)
 }
 
