@@ -307,6 +307,28 @@ async fn law_2_what_landed_unanswered_in_a_folder_that_is_then_renamed_is_not_do
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nameless_copies_that_were_never_answered_for_go_with_their_source() {
+    let mut world = mirroring().await;
+    let tap = world.tap_destination();
+    let nameless = |text: &str| Mail {
+        bytes: format!("Subject: something\r\n\r\n{text}\r\n").into_bytes(),
+        ..note("nameless")
+    };
+    let twin = note("a twin");
+    let mail = [nameless("aaaa"), nameless("bbbb"), twin.clone(), twin, note("named")];
+    world.at_source().append_many("INBOX", &mail);
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    assert_eq!(world.at_destination().uids("INBOX").len(), 5, "they landed");
+    tap.cut_answers_of_appends(false);
+    let mut here = world.at_source();
+    let uids = here.uids("INBOX");
+    here.expunge_uids("INBOX", &[uids[1], uids[2]]);
+    world.delta().await;
+    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn mail_the_destination_had_first_is_adopted_in_a_folder_that_is_renamed() {
     let world = World::new().await;
     let mut here = world.at_source();

@@ -221,6 +221,10 @@ pub struct IntentItem {
     /// Present: its copy with this id is being given `flags`; the base is in its record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flagged: Option<ItemId>,
+    /// SHA-256 of the normalised content of a message that is being copied and that headers do not
+    /// tell from others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<[u8; 32]>,
 }
 
 /// Where a message that is being moved at the destination comes from.

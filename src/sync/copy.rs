@@ -14,7 +14,8 @@ use tokio::sync::mpsc;
 use crate::ledger::{Change, Failure, Intent, IntentItem, Record};
 use crate::model::{Flags, IdSet, Item, ItemId, fingerprint};
 use crate::platform::{
-    self, Append, Appended, Destination, KeywordRule, Landed, Message, Opened, Refusal,
+    self, Append, Appended, ContentDigest, Destination, KeywordRule, Landed, Message, Opened,
+    Refusal,
 };
 
 use super::diff::carried;
@@ -41,6 +42,8 @@ struct Parcel {
     message: Message,
     named: Trait,
     message_id: Option<String>,
+    /// What it is recognised by if headers do not tell it from others.
+    content: Option<ContentDigest>,
     /// The server took it and did not say where it landed.
     accepted: bool,
     /// The server refused it in words that do not exclude that it took it.
@@ -288,6 +291,7 @@ impl<'a> Copy<'a> {
             },
             message_id: named.message_id,
             message,
+            content: None,
             accepted: false,
             denied: None,
             amended: None,
@@ -295,7 +299,19 @@ impl<'a> Copy<'a> {
     }
 
     /// Makes a batch and its intent.
-    fn depart(&self, parcels: Vec<Parcel>, changes: &mut Vec<Change>) -> Batch {
+    fn depart(&self, mut parcels: Vec<Parcel>, changes: &mut Vec<Change>) -> Batch {
+        let mut names = HashMap::new();
+        for parcel in &parcels {
+            *names.entry(parcel.named.fingerprint).or_insert(0) += 1;
+        }
+        // Should no answer come, and the source delete it before drover looks, nothing else could
+        // tell which copy is this one's.
+        let nameless = |p: &&mut Parcel| !p.named.named || names[&p.named.fingerprint] > 1;
+        for parcel in parcels.iter_mut().filter(nameless).filter(|p| p.content.is_none()) {
+            let mut hasher = fingerprint::ContentHasher::default();
+            hasher.update(&parcel.message.body);
+            parcel.content = Some(hasher.finish());
+        }
         let intent = self.job.intent();
         changes.push(self.intent(intent, &parcels));
         Batch { intent, parcels }
@@ -313,6 +329,7 @@ impl<'a> Copy<'a> {
             date: p.named.date,
             moved_from: None,
             flagged: None,
+            content: p.content,
         };
         Change::PutIntent(Intent {
             no,

@@ -77,6 +77,7 @@ impl Job {
             };
             let changes: Vec<FlagChange> = step.iter().filter_map(change).collect();
             let item = |f: &FlagCarry| IntentItem {
+                content: None,
                 folder: no,
                 id: f.record.id,
                 flags: f.now.clone(),

@@ -10,12 +10,12 @@ use crate::ledger::{
     Record, Stranger,
 };
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId};
-use crate::platform::{Destination, Sighting};
+use crate::platform::{ContentDigest, Destination, Sighting};
 
 use super::Error;
 use super::job::unfile;
 use super::lane::{Lane, at_destination};
-use super::pairing::{Paired, Sizes, Trait, pair};
+use super::pairing::{Paired, Sizes, Trait, by_digest, pair};
 use super::recognise::stranger;
 
 /// A server may still be at work on the last thing it was sent before the connection broke.
@@ -91,7 +91,8 @@ async fn copies(
 ) -> Result<(), Error> {
     let Some(place) = places.get_mut(&intent.place) else { return Ok(()) };
     let landed = appeared(ledger, lane.destination.as_mut(), place, intent).await?;
-    // What has no Message-ID is left to be settled by its content.
+    // What has no Message-ID is settled by its content, here if the intent has that, else when it
+    // is met again.
     let named = |s: &Sighting| s.message_id.is_some();
     let theirs: Vec<Trait> = landed
         .iter()
@@ -102,9 +103,22 @@ async fn copies(
         .iter()
         .map(|i| Trait { fingerprint: i.fingerprint, size: i.size, date: None, named: true })
         .collect();
-    let Paired { sure, doubtful } = pair(&ours, &theirs, Sizes::TwoServers);
+    let Paired { mut sure, mut doubtful } = pair(&ours, &theirs, Sizes::TwoServers);
     if sure.is_empty() && doubtful.is_empty() {
         return Ok(());
+    }
+    for (mine, yours) in &mut doubtful {
+        let my = mine.iter().filter_map(|&m| Some((m, intent.items[m].content?)));
+        let my: Vec<(usize, ContentDigest)> = my.collect();
+        if my.is_empty() {
+            continue;
+        }
+        let ids: IdSet = yours.iter().map(|&y| landed[y].id).collect();
+        let digests = lane.destination.digest(&place.name, &ids).await.map_err(at_destination)?;
+        let your = yours.iter().filter_map(|&y| Some((y, *digests.get(&landed[y].id)?)));
+        let found = by_digest(&my, &your.collect::<Vec<_>>());
+        yours.retain(|y| !found.iter().any(|(_, taken)| taken == y));
+        sure.extend(found);
     }
     // The crash may have come before the place was ever filed with its epoch.
     place.epoch = Some(intent.epoch);

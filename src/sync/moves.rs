@@ -33,6 +33,7 @@ impl Job {
             };
             let intent = self.intent();
             let item = |(item, of): &(Item, Departed)| IntentItem {
+                content: None,
                 folder: no,
                 id: item.id,
                 flags: of.flags.clone(),

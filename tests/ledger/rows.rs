@@ -49,7 +49,8 @@ pub(crate) fn place(no: u32) -> Place {
 }
 
 fn intent(no: u64) -> Intent {
-    let item = |moved_from| IntentItem {
+    let item = |moved_from: Option<MovedFrom>| IntentItem {
+        content: moved_from.is_none().then_some([7; 32]),
         folder: INBOX,
         id: ItemId(no),
         flags: Flags::parse(["\\Answered", "$Junk"]),
