@@ -73,6 +73,16 @@ pub enum Gone {
     AllBut(IdSet),
 }
 
+/// A folder whose changes are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// Which, and how it stood a moment ago. May be out of date: it only tells beforehand what
+    /// will have to be asked.
+    pub status: &'a FolderStatus,
+    /// Since when; everything if there is no `then`.
+    pub then: Option<&'a Cursor>,
+}
+
 /// A message on its way.
 #[derive(Debug)]
 pub struct Message {
@@ -170,6 +180,11 @@ pub trait Source: Account {
     /// # Errors
     /// `Error::FolderGone` if the folder does not exist any more.
     async fn changes(&mut self, folder: &FolderName, then: Option<&Cursor>) -> Result<Changes>;
+
+    /// What [`Source::changes`] tells, of many folders at once, in their order; `None` for one
+    /// that does not exist any more. The time it takes does not grow by a round trip per folder
+    /// where the platform can be asked ahead.
+    async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Changes>>>;
 
     /// Reads messages, ids ascending, into `out` as they come. Waits for room in `memory`
     /// before a body is read, so that back-pressure reaches the server. Ids that are gone are

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ledger::{Change, FolderNo, FollowedFolder, Overview, Place, PlaceNo, Record, Verdict};
 use crate::model::{Accounts, Folder, FolderName, IdSet, ItemId, PassKind};
-use crate::platform::{Changes, FolderStatus, Gone, Source};
+use crate::platform::{Changes, FolderStatus, Gone, Source, Wanted};
 
 use super::basis::{Basis, Looked, Work, all_records, followed, rules_digest};
 use super::diff::{Differ, Known};
@@ -134,6 +134,7 @@ async fn look(
 ) -> Result<bool, Error> {
     let mut moved = false;
     looked.retain(|name, _| statuses.iter().any(|s| s.folder.name == *name));
+    let mut wanted = Vec::new();
     for status in statuses.iter().filter(|s| takes(basis, s)) {
         let name = &status.folder.name;
         if looked.get(name).is_some_and(|l| l.status == *status) {
@@ -141,30 +142,33 @@ async fn look(
         }
         let before = followed(basis.overview, name, status.epoch);
         let counts = before.and_then(|f| basis.overview.counts.get(&f.no)).copied();
-        let cursor = cursor(basis, before, status);
-        let quiet = cursor.is_some_and(|then| source.unchanged(then, status))
+        let then = cursor(basis, before, status);
+        let quiet = then.is_some_and(|then| source.unchanged(then, status))
             && status.messages.is_none_or(|now| {
                 let counts = counts.unwrap_or_default();
                 let filtered = before.map_or(0, |f| f.filtered.len());
                 now == counts.records + counts.failed + counts.skipped + filtered
             });
-        let changes = if quiet {
-            None
+        if quiet {
+            ghosts.remove(name);
+            let quiet = Looked { status: status.clone(), changes: None, full: false };
+            looked.insert(name.clone(), quiet);
         } else {
-            match source.changes(name, cursor).await {
-                Ok(changes) => Some(changes),
-                // Gone between LIST and EXAMINE, or never there: the next look tells.
-                Err(crate::platform::Error::FolderGone(_)) => {
-                    looked.remove(name);
-                    moved |= ghosts.insert(name.clone());
-                    continue;
-                }
-                Err(error) => return Err(at_source(error)),
-            }
+            wanted.push(Wanted { status, then });
+        }
+    }
+    let told = source.survey(&wanted).await.map_err(at_source)?;
+    for (Wanted { status, then }, changes) in wanted.into_iter().zip(told) {
+        let name = &status.folder.name;
+        // Gone between LIST and EXAMINE, or never there: the next look tells.
+        let Some(changes) = changes else {
+            looked.remove(name);
+            moved |= ghosts.insert(name.clone());
+            continue;
         };
         ghosts.remove(name);
-        moved |= changes.is_some();
-        let (status, full) = (status.clone(), cursor.is_none());
+        moved = true;
+        let (status, changes, full) = (status.clone(), Some(changes), then.is_none());
         looked.insert(name.clone(), Looked { status, changes, full });
     }
     let is = |f: &FollowedFolder, s: &FolderStatus| s.selectable && s.folder.name == f.name;

@@ -1,5 +1,7 @@
 //! Opening folders: EXAMINE and SELECT.
 
+use std::ops::RangeInclusive;
+
 use super::command::{Command, during};
 use super::look::MAX_MESSAGES;
 use super::mark::Mark;
@@ -8,7 +10,7 @@ use super::reply::{Counted, Reply};
 use super::saying::Saying;
 use super::sayings::Class;
 use super::session::{Selected, Session};
-use crate::model::{Epoch, FolderName, Keyword};
+use crate::model::{Epoch, Flags, FolderName, Keyword};
 use crate::platform::{Error, KeywordRule, Result};
 
 /// UIDs have 32 bits (RFC 9051, 2.3.1.1).
@@ -16,31 +18,83 @@ const MAX_NEXT: u64 = 1 << 32;
 /// What STATUS is asked for (RFC 9051, 6.3.11).
 pub(super) const STATUS_ITEMS: &str = "MESSAGES UIDNEXT UIDVALIDITY";
 
+/// What the opening of a folder tells, reply by reply.
+#[derive(Debug, Default)]
+pub(super) struct Opening {
+    epoch: Option<u64>,
+    next: Option<u64>,
+    messages: Option<u64>,
+    modseq: Option<u64>,
+    keywords: Option<KeywordRule>,
+    /// Flags of messages that were spoken of; where QRESYNC is on, all that changed since.
+    pub(super) told: Vec<(u64, Flags)>,
+    /// Ids that are gone since, where QRESYNC is on.
+    pub(super) vanished: Vec<RangeInclusive<u64>>,
+}
+
+impl Opening {
+    /// Takes a reply that came before the command's end.
+    pub(super) fn hear(&mut self, reply: Reply) {
+        match reply {
+            Reply::Exists(n) => self.messages = Some(n),
+            Reply::Vanished(true, ids) => self.vanished.extend(ids.ranges()),
+            Reply::Fetch(fetched) => self.told.extend(fetched.known_flags()),
+            Reply::Status(saying) => {
+                self.epoch = saying.code_number("UIDVALIDITY").or(self.epoch);
+                self.next = saying.code_number("UIDNEXT").or(self.next);
+                self.modseq = saying.code_number("HIGHESTMODSEQ").or(self.modseq);
+                if let Some(flags) = saying.code("PERMANENTFLAGS") {
+                    self.keywords = Some(keyword_rule(flags));
+                }
+                // What came until now was about the folder that was open before (RFC 7162,
+                // 3.2.11).
+                if saying.code("CLOSED").is_some() {
+                    self.told.clear();
+                    self.vanished.clear();
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// UIDVALIDITY and UIDNEXT, if nothing is missing that would have to be asked for.
+    pub(super) fn complete(&self) -> Option<(Epoch, u64)> {
+        self.messages?;
+        Some((Epoch(self.epoch?), self.next?))
+    }
+}
+
 impl Session {
     /// Opens a folder for reading only, anew: what it answers is how the folder stands now.
-    /// `then` asks, where QRESYNC is on, for what changed since; that comes as `each`'s replies
-    /// (RFC 7162, 3.2.5).
-    pub(super) async fn examine(
+    pub(super) async fn examine(&mut self, name: &FolderName) -> Result<Selected> {
+        Ok(self.examine_since(name, None).await?.0)
+    }
+
+    /// The same, with what changed since `then`, where QRESYNC is on (RFC 7162, 3.2.5).
+    pub(super) async fn examine_since(
         &mut self,
         name: &FolderName,
         then: Option<&Mark>,
-        each: impl FnMut(Reply) + Send,
-    ) -> Result<Selected> {
-        let mut command = Command::new("EXAMINE").folder(name);
+    ) -> Result<(Selected, Opening)> {
+        self.open_folder(name, self.examining(name, then), false).await
+    }
+
+    /// The command that opens a folder for reading only.
+    pub(super) fn examining(&self, name: &FolderName, then: Option<&Mark>) -> Command {
+        let command = Command::new("EXAMINE").folder(name);
         match then {
             Some(Mark { epoch, modseq: Some(modseq), .. }) if self.qresync => {
-                command = command.text(format!(" (QRESYNC ({} {modseq}))", epoch.0));
+                command.text(format!(" (QRESYNC ({} {modseq}))", epoch.0))
             }
-            _ if self.capabilities.has("CONDSTORE") => command = command.text(" (CONDSTORE)"),
-            _ => {}
+            _ if self.capabilities.has("CONDSTORE") => command.text(" (CONDSTORE)"),
+            _ => command,
         }
-        self.open_folder(name, command, false, each).await
     }
 
     /// Opens a folder for writing, anew.
     pub(super) async fn select(&mut self, name: &FolderName) -> Result<Selected> {
         let command = Command::new("SELECT").folder(name);
-        self.open_folder(name, command, true, |_| ()).await
+        Ok(self.open_folder(name, command, true).await?.0)
     }
 
     /// Makes sure that the folder is open, in whatever mode, and shows what has come since.
@@ -51,7 +105,7 @@ impl Session {
                 self.send_unawaited(Command::new("NOOP")).await?;
                 Ok(selected)
             }
-            _ => self.examine(name, None, |_| ()).await,
+            _ => self.examine(name).await,
         }
     }
 
@@ -80,66 +134,67 @@ impl Session {
         name: &FolderName,
         command: Command,
         writable: bool,
-        mut each: impl FnMut(Reply) + Send,
-    ) -> Result<Selected> {
+    ) -> Result<(Selected, Opening)> {
         let verb = command.verb;
-        let (mut epoch, mut next, mut modseq, mut messages) = (None, None, None, None);
-        let mut keywords = KeywordRule::Any;
+        let mut opening = Opening::default();
         // Whatever comes of it, the old folder is not open any more (RFC 9051, 6.3.2).
         self.selected = None;
-        let hear = |reply| match reply {
-            Reply::Exists(n) => messages = Some(n),
-            Reply::Status(saying) => {
-                epoch = saying.code_number("UIDVALIDITY").or(epoch);
-                next = saying.code_number("UIDNEXT").or(next);
-                modseq = saying.code_number("HIGHESTMODSEQ").or(modseq);
-                if let Some(flags) = saying.code("PERMANENTFLAGS") {
-                    keywords = keyword_rule(flags);
-                }
-                each(Reply::Status(saying));
-            }
-            reply => each(reply),
-        };
-        let end = self.ask(command, hear).await?;
+        let end = self.ask(command, |reply| opening.hear(reply)).await?;
         let end = self.folder_settled(verb, name, end)?;
         if writable && end.code("READ-ONLY").is_some() {
             let text = format!("{} is read-only", self.shown(name));
             let refusal = peer::of_folder("READ-ONLY", text);
             return Err(Error::Refused { command: verb, refusal });
         }
-        if epoch.is_none() || next.is_none() {
+        if opening.epoch.is_none() || opening.next.is_none() {
             // Courier tells UIDNEXT only in STATUS.
             let counted = self.count(name).await?;
-            epoch = epoch.or(counted.uid_validity);
-            next = next.or(counted.uid_next);
+            opening.epoch = opening.epoch.or(counted.uid_validity);
+            opening.next = opening.next.or(counted.uid_next);
         }
-        let Some(epoch) = epoch.map(Epoch) else {
+        let Some(epoch) = opening.epoch.map(Epoch) else {
             return Err(self.protocol(format!("no UIDVALIDITY for folder {}", self.shown(name))));
         };
-        let messages = messages.unwrap_or(0);
-        let next = match next {
+        let next = match opening.next {
             Some(next) => next,
             // What comes after the last is at least one more.
-            None if messages > 0 => self.all_ids().await?.last().map_or(1, |last| last.0 + 1),
+            None if opening.messages.is_some_and(|n| n > 0) => {
+                self.all_ids().await?.last().map_or(1, |last| last.0 + 1)
+            }
             None => 1,
         };
+        let selected = Selected { writable, ..self.opened(name, &opening, epoch, next)? };
+        self.selected = Some(selected.clone());
+        Ok((selected, opening))
+    }
+
+    /// A folder that was opened for reading, if its numbers can be true.
+    pub(super) fn opened(
+        &mut self,
+        name: &FolderName,
+        opening: &Opening,
+        epoch: Epoch,
+        next: u64,
+    ) -> Result<Selected> {
+        let messages = opening.messages.unwrap_or(0);
         // Absurd numbers would be walked, page by page.
         if messages > MAX_MESSAGES as u64 || next > MAX_NEXT {
             let detail = format!("{messages} messages in {}, UIDNEXT {next}", self.shown(name));
             return Err(self.protocol(detail));
         }
-        let selected = Selected {
+        // Dovecot tells it whether or not it is asked to, and it is of use only where it can be
+        // asked about.
+        let has_modseq = self.qresync || self.capabilities.has("CONDSTORE");
+        self.epochs.insert(name.clone(), epoch);
+        Ok(Selected {
             name: name.clone(),
             epoch,
-            writable,
+            writable: false,
             messages,
             next,
-            modseq: modseq.filter(|&n| n > 0),
-            keywords,
-        };
-        self.epochs.insert(name.clone(), epoch);
-        self.selected = Some(selected.clone());
-        Ok(selected)
+            modseq: opening.modseq.filter(|&n| n > 0 && has_modseq),
+            keywords: opening.keywords.clone().unwrap_or(KeywordRule::Any),
+        })
     }
 
     /// Asks for a folder's numbers without opening it.

@@ -17,8 +17,6 @@ const AHEAD: usize = 2;
 /// The most messages of one folder: Microsoft 365 stops at a million, and the largest archives
 /// known hold a few.
 pub(super) const MAX_MESSAGES: usize = 8_000_000;
-/// So many messages a listing may leave out and still be taken for one.
-const MAX_HIDDEN: u64 = 100_000;
 /// Messages in a page of a listing.
 const PAGE: u64 = 2000;
 /// Ids that are asked about at once while messages are found among them.
@@ -75,27 +73,13 @@ impl Session {
         items: &mut BTreeMap<u64, Item>,
     ) -> Result<()> {
         let wanted = if meta { FULL } else { FLAGS };
-        let each = |uid, fetched: Fetched| {
-            // `n:*` names the last message even if its id is below `n` (RFC 9051, 9 seq-range).
-            if !within.contains(&uid) || items.len() > MAX_MESSAGES {
-                return false;
-            }
-            let n_before = items.len();
-            let item = items.entry(uid).or_insert_with(|| Item {
-                id: ItemId(uid),
-                flags: None,
-                meta: meta.then_some(Meta { date: None, size: 0 }),
-            });
-            if fetched.flags.is_some() {
-                item.flags = fetched.flags;
-            }
-            if let Some(known) = &mut item.meta {
-                known.date = fetched.date.or(known.date);
-                known.size = fetched.size.unwrap_or(known.size);
-            }
-            items.len() > n_before
-        };
+        let each = |_, fetched| note(items, &within, meta, fetched);
         self.fetch_each(vec![set], wanted, Bodies::None, each).await?;
+        self.check_count(items)
+    }
+
+    /// No folder has more messages than [`MAX_MESSAGES`].
+    pub(super) fn check_count(&self, items: &BTreeMap<u64, Item>) -> Result<()> {
         if items.len() > MAX_MESSAGES {
             return Err(self.protocol(format!("a folder of more than {MAX_MESSAGES} messages")));
         }
@@ -104,44 +88,24 @@ impl Session {
 
     /// All ids of the open folder.
     pub(super) async fn all_ids(&mut self) -> Result<IdSet> {
-        let command = if self.capabilities.has("ESEARCH") {
-            "UID SEARCH RETURN (ALL) ALL"
-        } else {
-            "UID SEARCH ALL"
-        };
         let mut found = Vec::new();
         let hear = |reply| {
             if let Reply::Found(ids) = reply {
                 found.extend(ids.ranges());
             }
         };
-        self.exec(Command::raw("SEARCH", command), hear).await?;
+        self.exec(self.searching(), hear).await?;
         Ok(IdSet::of_ranges(found))
     }
 
-    /// The ids the folder holds by SEARCH. New messages among them that the listing did not
-    /// show are listed by name; one that will not be described even then is made an item all
-    /// the same, so that it is missed when it cannot be fetched, and not passed over.
-    pub(super) async fn all_alive(
-        &mut self,
-        new: Range<u64>,
-        items: &mut BTreeMap<u64, Item>,
-    ) -> Result<IdSet> {
-        let alive = self.all_ids().await?;
-        let listed = items.keys().map(|&uid| ItemId(uid)).collect();
-        let range = IdSet::range(ItemId(new.start), ItemId(new.end.saturating_sub(1)));
-        let hidden = alive.intersection(&range).difference(&listed);
-        if hidden.len() > MAX_HIDDEN {
-            return Err(self.protocol("a listing that leaves out most of the folder"));
-        }
-        for set in set_parts(&hidden) {
-            self.list_into(set, true, new.clone(), items).await?;
-        }
-        for id in hidden.iter() {
-            let meta = Some(Meta { date: None, size: 0 });
-            items.entry(id.0).or_insert(Item { id, flags: None, meta });
-        }
-        Ok(alive)
+    /// The command that asks for all ids of the open folder.
+    pub(super) fn searching(&self) -> Command {
+        let command = if self.capabilities.has("ESEARCH") {
+            "UID SEARCH RETURN (ALL) ALL"
+        } else {
+            "UID SEARCH ALL"
+        };
+        Command::raw("SEARCH", command)
     }
 
     /// See [`crate::platform::Account::sight`].
@@ -247,7 +211,7 @@ impl Session {
     /// asked for ids above the last.
     pub(super) async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
         let selected = match from {
-            ItemId(0) => self.examine(folder, None, |_| ()).await?,
+            ItemId(0) => self.examine(folder).await?,
             _ => self.look_into(folder).await?,
         };
         let (epoch, end) = (selected.epoch, selected.next);
@@ -300,6 +264,35 @@ impl Session {
         // `n:m` names the last message even if its id is below both (RFC 9051, 9 seq-range).
         Ok(ids.intersection(&IdSet::range(ItemId(first), ItemId(last))))
     }
+}
+
+/// Takes what a listing says of a message into `items`; with `meta` all that it tells. True if
+/// the message is `within` what was asked for and had not come before.
+pub(super) fn note(
+    items: &mut BTreeMap<u64, Item>,
+    within: &Range<u64>,
+    meta: bool,
+    fetched: Fetched,
+) -> bool {
+    // `n:*` names the last message even if its id is below `n` (RFC 9051, 9 seq-range).
+    let Some(uid) = fetched.uid.filter(|uid| within.contains(uid)) else { return false };
+    if items.len() > MAX_MESSAGES {
+        return false;
+    }
+    let n_before = items.len();
+    let item = items.entry(uid).or_insert_with(|| Item {
+        id: ItemId(uid),
+        flags: None,
+        meta: meta.then_some(Meta { date: None, size: 0 }),
+    });
+    if fetched.flags.is_some() {
+        item.flags = fetched.flags;
+    }
+    if let Some(known) = &mut item.meta {
+        known.date = fetched.date.or(known.date);
+        known.size = fetched.size.unwrap_or(known.size);
+    }
+    items.len() > n_before
 }
 
 /// Some servers answer NO when a message of the set is gone (RFC 2180, 4.1.2; RFC 5530): the

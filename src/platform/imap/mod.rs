@@ -9,8 +9,9 @@
 //! 3. `tls`, `guard`, `connect`, `setup` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
-//! 5. `folder`, `folders`, `look` open, list and look; `source` surveys and fetches with the
-//!    cursor of `mark`; `destination` and `append` write.
+//! 5. `folder`, `folders`, `look` open, list and look; `changes` and `survey` tell what changed
+//!    since the cursor of `mark`, in one folder and in many; `source` fetches; `destination` and
+//!    `append` write.
 
 use async_trait::async_trait;
 use std::collections::HashMap;
@@ -26,6 +27,7 @@ use crate::definition;
 use crate::model::{FolderName, IdSet, ItemId};
 
 mod append;
+mod changes;
 mod command;
 mod connect;
 mod destination;
@@ -47,6 +49,7 @@ mod sayings;
 mod session;
 mod setup;
 mod source;
+mod survey;
 mod tls;
 mod wire;
 

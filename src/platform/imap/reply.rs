@@ -92,6 +92,13 @@ pub(super) struct Fetched {
     pub(super) header: Option<Bytes>,
 }
 
+impl Fetched {
+    /// The message and its flags, if both were said.
+    pub(super) fn known_flags(self) -> Option<(u64, Flags)> {
+        Some((self.uid?, self.flags?))
+    }
+}
+
 /// Reads one response.
 pub(super) fn read(response: Response) -> Reply {
     let mut scanner = Scanner::new(response);

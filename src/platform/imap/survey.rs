@@ -1,0 +1,246 @@
+//! What changed in many folders: as `changes` tells of each, without a round trip for each.
+//!
+//! What LIST-STATUS told foretells what each folder will have to be asked. That is sent right
+//! behind its EXAMINE, and the next folders' behind that, before any of it is answered. A server
+//! carries commands out in their order, so what comes after the end of a folder's EXAMINE, and
+//! before the end of what was asked, is of that folder. If a folder turns out to stand otherwise,
+//! or leaves anything open, nothing of this is believed: it is asked again, alone.
+
+use std::collections::VecDeque;
+
+use super::changes::{Findings, Question, listings};
+use super::command::{Chunk, Command};
+use super::folder::Opening;
+use super::look::tolerate_expunged;
+use super::mark::Mark;
+use super::reply::Reply;
+use super::saying::Saying;
+use super::session::{Next, Selected, Session, Tag};
+use super::wire::Bodies;
+use crate::model::FolderName;
+use crate::platform::{Changes, Error, Result, Wanted};
+
+/// Commands sent ahead …
+const WINDOW: usize = 32;
+/// … and their bytes, unless one alone has more: they fit any socket's buffer, even that of a
+/// server that takes no more because drover has not read what it says.
+const WINDOW_BYTES: usize = 8 * 1024;
+
+/// What is asked about a folder: first as commands, then, once they are sent, as their tags.
+struct Inquiry<'a, C> {
+    /// Its place among the wanted ones.
+    at: usize,
+    name: &'a FolderName,
+    then: Option<Mark>,
+    examine: C,
+    questions: Vec<(Question, C)>,
+    /// Of its commands.
+    bytes: usize,
+}
+
+impl<C> Inquiry<'_, C> {
+    fn commands(&self) -> usize {
+        1 + self.questions.len()
+    }
+}
+
+impl<'a> Inquiry<'a, Command> {
+    /// `None` if what is to be asked cannot be foretold, or not be sent ahead.
+    fn new(session: &Session, at: usize, wanted: &Wanted<'a>) -> Option<Self> {
+        let status = wanted.status;
+        let now = status.cursor.as_ref().and_then(Mark::from_cursor)?;
+        let then = wanted.then.and_then(Mark::from_cursor);
+        let name = &status.folder.name;
+        let examine = session.examining(name, then.as_ref());
+        let questions = listings(then.as_ref(), &now, session.qresync);
+        let ahead = |question| {
+            let command = session.asking_ahead(&question);
+            (question, command)
+        };
+        let questions: Vec<_> = questions.into_iter().map(ahead).collect();
+        let commands = questions.iter().map(|(_, command)| command).chain([&examine]);
+        // A literal waits for the server, and would meet the other folders' replies meanwhile.
+        let bytes = commands.map(length).sum::<Option<usize>>()?;
+        Some(Self { at, name, then, examine, questions, bytes })
+    }
+
+    async fn send(self, session: &mut Session) -> Result<Inquiry<'a, Tag>> {
+        let Self { at, name, then, examine, questions, bytes } = self;
+        let examine = session.send(examine).await?;
+        let mut sent = Vec::with_capacity(questions.len());
+        for (question, command) in questions {
+            sent.push((question, session.send(command).await?));
+        }
+        Ok(Inquiry { at, name, then, examine, questions: sent, bytes })
+    }
+}
+
+/// A command's length in bytes, with its tag; `None` if there is a literal in it.
+fn length(command: &Command) -> Option<usize> {
+    /// A tag, a blank and a line end.
+    const AROUND: usize = 16;
+    let sizes = command.chunks.iter().map(|chunk| match chunk {
+        Chunk::Text(text) => Some(text.len()),
+        Chunk::Literal(_) => None,
+    });
+    Some(AROUND + sizes.sum::<Option<usize>>()?)
+}
+
+/// What came of a folder.
+enum Outcome {
+    Told(Changes),
+    Gone,
+    /// It has to be asked alone.
+    Open,
+}
+
+impl Session {
+    /// See [`crate::platform::Source::survey`].
+    pub(super) async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Changes>>> {
+        let outcomes = self.survey_ahead(wanted).await?;
+        let mut told = Vec::with_capacity(wanted.len());
+        for (wanted, outcome) in wanted.iter().zip(outcomes) {
+            told.push(match outcome {
+                Outcome::Told(changes) => Some(changes),
+                Outcome::Gone => None,
+                Outcome::Open => {
+                    let then = wanted.then.and_then(Mark::from_cursor);
+                    match self.changes(&wanted.status.folder.name, then).await {
+                        Ok(changes) => Some(changes),
+                        Err(Error::FolderGone(_)) => None,
+                        Err(error) => return Err(error),
+                    }
+                }
+            });
+        }
+        Ok(told)
+    }
+
+    /// Asks all that can be asked ahead. Whatever comes of it, no answer is left on the way.
+    async fn survey_ahead(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Outcome>> {
+        let mut outcomes: Vec<Outcome> = wanted.iter().map(|_| Outcome::Open).collect();
+        let mut wanted = wanted.iter().enumerate();
+        let mut next: Option<Inquiry<'_, Command>> = None;
+        let mut sent: VecDeque<Inquiry<'_, Tag>> = VecDeque::new();
+        let (mut commands, mut bytes) = (0, 0);
+        let mut open = self.selected.take();
+        let mut failed = None;
+        loop {
+            if next.is_none() {
+                next = wanted.find_map(|(at, wanted)| Inquiry::new(self, at, wanted));
+            }
+            let fits = |next: &mut Inquiry<'_, Command>| {
+                let few = commands + next.commands() <= WINDOW;
+                let little = bytes + next.bytes <= WINDOW_BYTES;
+                // A server that is slow on purpose is not to be crowded.
+                let ahead = few && little && !self.peer.is_strained();
+                failed.is_none() && (sent.is_empty() || ahead)
+            };
+            if let Some(inquiry) = next.take_if(fits) {
+                match inquiry.send(self).await {
+                    Ok(inquiry) => {
+                        commands += inquiry.commands();
+                        bytes += inquiry.bytes;
+                        sent.push_back(inquiry);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+                continue;
+            }
+            let Some(inquiry) = sent.pop_front() else { break };
+            commands -= inquiry.commands();
+            bytes -= inquiry.bytes;
+            let at = inquiry.at;
+            match self.hear_out(inquiry, &mut open).await {
+                Ok(outcome) => outcomes[at] = outcome,
+                // Of what follows, the first is the cause.
+                Err(error) => drop(failed.get_or_insert(error)),
+            }
+        }
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        self.selected = open;
+        Ok(outcomes)
+    }
+
+    /// Reads all answers about a folder. `open` is the folder that is open then.
+    async fn hear_out(
+        &mut self,
+        inquiry: Inquiry<'_, Tag>,
+        open: &mut Option<Selected>,
+    ) -> Result<Outcome> {
+        let mut opening = Opening::default();
+        *open = None;
+        let hear = |reply| {
+            opening.hear(reply);
+            false
+        };
+        let end = self.hear_to_end(inquiry.examine, hear).await?;
+        let mut found = match self.folder_settled("EXAMINE", inquiry.name, end) {
+            Ok(_) => self.found(&inquiry, opening, open),
+            Err(error) => Err(error),
+        };
+        let (questions, tags): (Vec<_>, Vec<_>) = inquiry.questions.into_iter().unzip();
+        for (question, tag) in questions.iter().zip(tags) {
+            // After a refused EXAMINE there is no answer, or one about the folder before. Dovecot
+            // works at several commands at once, so a reply may answer any of the questions.
+            let hear = |reply| match &mut found {
+                Ok(Some(findings)) => findings.take(&questions, reply),
+                _ => false,
+            };
+            let end = self.hear_to_end(tag, hear).await?;
+            let Ok(Some(findings)) = &mut found else { continue };
+            let settled = match question {
+                Question::Ids => self.settled("SEARCH", end).map(drop),
+                _ => tolerate_expunged(self.settled("FETCH", end)),
+            };
+            match settled.and_then(|()| self.check_count(&findings.items)) {
+                Ok(()) => findings.answered(question.clone()),
+                Err(Error::Refused { .. }) => found = Ok(None),
+                Err(error) => found = Err(error),
+            }
+        }
+        match found {
+            Ok(found) => Ok(match found.and_then(|mut found| found.conclude().ok()) {
+                Some(changes) => Outcome::Told(changes),
+                None => Outcome::Open,
+            }),
+            Err(Error::FolderGone(_)) => Ok(Outcome::Gone),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What a folder's opening tells; nothing, if it was asked the wrong questions.
+    fn found(
+        &mut self,
+        inquiry: &Inquiry<'_, Tag>,
+        opening: Opening,
+        open: &mut Option<Selected>,
+    ) -> Result<Option<Findings>> {
+        let Some((epoch, next)) = opening.complete() else { return Ok(None) };
+        let selected = self.opened(inquiry.name, &opening, epoch, next)?;
+        let findings = Findings::new(inquiry.then, &selected, opening, self.qresync);
+        *open = Some(selected);
+        let asked = inquiry.questions.iter().map(|(question, _)| question);
+        Ok(asked.eq(&findings.listings()).then_some(findings))
+    }
+
+    /// Reads to the end of a command; `each` says of a reply whether it brought something.
+    async fn hear_to_end(
+        &mut self,
+        tag: Tag,
+        mut each: impl FnMut(Reply) -> bool + Send,
+    ) -> Result<Saying> {
+        loop {
+            match self.next(tag, Bodies::None).await? {
+                Next::Data(reply) => {
+                    if each(reply) {
+                        self.earn();
+                    }
+                }
+                Next::Done(saying) => return Ok(saying),
+            }
+        }
+    }
+}

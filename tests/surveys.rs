@@ -1,0 +1,451 @@
+//! Surveys of many folders at once: they tell what a survey of each alone tells, whatever the
+//! server can do, whatever happens meanwhile and whatever it answers; and they wait for no folder
+//! before they ask about the next.
+
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
+use drover::model::{Cursor, FolderName, ItemId};
+use drover::platform::{self, Changes, Error, FolderStatus, Gone, Options, Source, Wanted};
+use support::mail::Rng;
+use support::proxy::{Proxy, Then, What, When};
+use support::{Dovecot, Imap, note};
+
+/// Ways to survey: what the server offers and drover shall not use.
+const MODES: [&[&str]; 4] =
+    [&[], &["QRESYNC"], &["QRESYNC", "CONDSTORE"], &["QRESYNC", "CONDSTORE", "ESEARCH"]];
+
+/// A server with a proxy before it.
+struct Stand {
+    server: Dovecot,
+    proxy: Proxy,
+    password: tempfile::NamedTempFile,
+}
+
+impl Stand {
+    fn new() -> Self {
+        let server = Dovecot::start();
+        let proxy = Proxy::before(server.port());
+        let password = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(password.path(), "pw\n").expect("write the password");
+        Self { server, proxy, password }
+    }
+
+    /// With these folders of `anna`'s, of three messages each; a cursor of all folders.
+    async fn with(folders: &[&str]) -> (Self, Imap, Cursors) {
+        let stand = Self::new();
+        let mut anna = stand.server.connect("anna");
+        for folder in folders {
+            anna.create(folder);
+            anna.append_many(folder, &["one", "two", "three"].map(note));
+        }
+        let mut source = stand.source(&[]).await;
+        let mut cursors = HashMap::new();
+        for status in folders_of(&mut *source).await {
+            let name = status.folder.name.clone();
+            let changes = source.changes(&name, None).await.expect("a survey");
+            cursors.insert(name, changes.cursor);
+        }
+        (stand, anna, cursors)
+    }
+
+    /// A connection through the proxy.
+    async fn source(&self, veto: &[&str]) -> Box<dyn Source> {
+        let veto = veto.iter().map(|&v| v.into()).collect();
+        self.source_with(Options { veto, ..Options::default() }).await
+    }
+
+    async fn source_with(&self, options: Options) -> Box<dyn Source> {
+        let endpoint = Endpoint {
+            platform: "imap".into(),
+            host: "127.0.0.1".into(),
+            port: self.proxy.port(),
+            tls: Tls::None,
+            ca_file: None,
+            connections: 1,
+        };
+        let account = Account {
+            user: "anna".into(),
+            endpoint: Arc::new(endpoint),
+            login: Login::Password(SecretRef::File(self.password.path().into())),
+        };
+        let options = Options { idle: Duration::from_secs(20), ..options };
+        platform::source(&account, &options).await.expect("sign in")
+    }
+
+    /// How many commands with this text drover sent since `before`.
+    fn sent(&self, before: usize, text: &str) -> usize {
+        self.proxy.heard()[before..].iter().filter(|line| line.contains(text)).count()
+    }
+}
+
+type Cursors = HashMap<FolderName, Cursor>;
+
+async fn folders_of(source: &mut dyn Source) -> Vec<FolderStatus> {
+    let statuses = source.folders().await.expect("the folders");
+    statuses.into_iter().filter(|status| status.selectable).collect()
+}
+
+fn name(folder: &str) -> FolderName {
+    FolderName(folder.as_bytes().to_vec())
+}
+
+fn wanted<'a>(statuses: &'a [FolderStatus], cursors: &'a Cursors) -> Vec<Wanted<'a>> {
+    let then = |status: &FolderStatus| cursors.get(&status.folder.name);
+    statuses.iter().map(|status| Wanted { status, then: then(status) }).collect()
+}
+
+/// What each folder tells alone.
+async fn one_by_one(source: &mut dyn Source, wanted: &[Wanted<'_>]) -> Vec<Option<Changes>> {
+    let mut told = Vec::new();
+    for Wanted { status, then } in wanted {
+        told.push(match source.changes(&status.folder.name, *then).await {
+            Ok(changes) => Some(changes),
+            Err(Error::FolderGone(_)) => None,
+            Err(error) => panic!("{error}"),
+        });
+    }
+    told
+}
+
+/// Something happens in a folder, or to it.
+fn happen(anna: &mut Imap, folder: &str, rng: &mut Rng) {
+    let uids = anna.uids(folder);
+    let mut some: Vec<u32> = uids.into_iter().filter(|_| rng.chance(30)).collect();
+    // There is no set of no messages; this one is of none that is there.
+    some.push(1_000_000);
+    match rng.below(10) {
+        0..=2 => drop(anna.append_many(folder, &[note("new"), note("newer")])),
+        3 | 4 => anna.store(folder, &some, "+FLAGS (\\Flagged)"),
+        5 => anna.store(folder, &some, "-FLAGS (\\Flagged)"),
+        6 => anna.expunge_uids(folder, &some),
+        7 => {
+            // One that comes and goes between two looks.
+            some.extend(anna.append_many(folder, &[note("short-lived")]));
+            anna.append_many(folder, &[note("and one that stays")]);
+            anna.expunge_uids(folder, &some);
+        }
+        8 if folder != "INBOX" && rng.chance(30) => {
+            // Dovecot hangs up on whoever has it open.
+            anna.select("INBOX");
+            anna.delete_folder(folder);
+            anna.create(folder);
+            anna.append_many(folder, &[note("another epoch")]);
+        }
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn many_folders_at_once_tell_what_each_tells_alone() {
+    let stand = Stand::new();
+    let mut anna = stand.server.connect("anna");
+    let folders = ["INBOX", "A", "B", "C", "D", "E"];
+    folders[1..].iter().for_each(|folder| anna.create(folder));
+    let mut rng = Rng::new(7);
+    let mut sources = Vec::new();
+    for veto in MODES {
+        sources.push((stand.source(veto).await, Cursors::new(), veto));
+    }
+    for round in 0..30 {
+        for folder in folders {
+            happen(&mut anna, folder, &mut rng);
+        }
+        let mut statuses = Vec::new();
+        for (source, _, _) in &mut sources {
+            statuses.push(folders_of(&mut **source).await);
+        }
+        // What the folders are asked is foretold by how they stood then.
+        let is_stale = rng.chance(40);
+        if is_stale {
+            for folder in folders {
+                happen(&mut anna, folder, &mut rng);
+            }
+        }
+        for ((source, cursors, veto), statuses) in sources.iter_mut().zip(&statuses) {
+            // Cursors may be a few rounds old.
+            let wanted = wanted(statuses, cursors);
+            let before = stand.proxy.heard().len();
+            let told = source.survey(&wanted).await.expect("a survey");
+            let examined = stand.sent(before, " EXAMINE ");
+            let alone = one_by_one(&mut **source, &wanted).await;
+            assert_eq!(told, alone, "round {round} without {veto:?}");
+            if !is_stale {
+                assert_eq!(examined, wanted.len(), "round {round} without {veto:?}: asked again");
+            }
+            let known = wanted.iter().map(|w| w.status.folder.name.clone()).zip(told);
+            let known: Vec<_> = known.collect();
+            for (name, changes) in known {
+                match changes {
+                    Some(changes) if rng.chance(60) => drop(cursors.insert(name, changes.cursor)),
+                    Some(_) => {}
+                    None => drop(cursors.remove(&name)),
+                }
+            }
+            // Leaves no folder open, lest it be hung up on.
+            folders_of(&mut **source).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn no_folder_is_waited_for_before_the_next_is_asked_about() {
+    let folders: Vec<String> = (0..40).map(|n| format!("F{n}")).collect();
+    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    let (stand, _anna, cursors) = Stand::with(&folders).await;
+    for (cursors, commands_each) in [(&Cursors::new(), 2), (&cursors, 1)] {
+        let mut source = stand.source(&[]).await;
+        let statuses = folders_of(&mut *source).await;
+        let full: Vec<_> =
+            statuses.into_iter().filter(|status| status.messages != Some(0)).collect();
+        let before = stand.proxy.heard().len();
+        let sent_ahead = Arc::new(AtomicUsize::new(0));
+        let (proxy, noted) = (stand.proxy.clone(), Arc::clone(&sent_ahead));
+        stand.proxy.set(
+            When::verb("EXAMINE").answered(),
+            What::call(move || {
+                // Its first answer is held until drover says no more.
+                let mut n_before = 0;
+                loop {
+                    std::thread::sleep(Duration::from_millis(300));
+                    let n = proxy.heard().len() - before;
+                    if n == n_before {
+                        noted.store(n, Ordering::SeqCst);
+                        return Then::GoOn;
+                    }
+                    n_before = n;
+                }
+            }),
+        );
+        let told = source.survey(&wanted(&full, cursors)).await.expect("a survey");
+        assert_eq!(told.iter().flatten().map(|changes| changes.messages).sum::<u64>(), 120);
+        let n = stand.sent(before, "");
+        assert_eq!(n, 40 * commands_each, "no folder was asked twice");
+        // As many as the window holds, and no more: they must fit a socket's buffer.
+        assert_eq!(sent_ahead.load(Ordering::SeqCst), 32);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_is_gone_takes_no_other_with_it() {
+    let (stand, mut anna, cursors) = Stand::with(&["A", "B", "C"]).await;
+    for cursors in [&Cursors::new(), &cursors] {
+        for veto in MODES {
+            let mut source = stand.source(veto).await;
+            let statuses = folders_of(&mut *source).await;
+            anna.delete_folder("B");
+            let wanted = wanted(&statuses, cursors);
+            let told = source.survey(&wanted).await.expect("a survey");
+            assert_eq!(told, one_by_one(&mut *source, &wanted).await, "{veto:?}");
+            let is_gone = |w: &Wanted<'_>| w.status.folder.name == name("B");
+            let at = wanted.iter().position(is_gone).expect("it was listed");
+            assert!(told[at].is_none() && told.iter().flatten().count() == told.len() - 1);
+            anna.create("B");
+            anna.append_many("B", &["one", "two"].map(note));
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_about_the_folder_before_are_not_believed() {
+    let answers = [
+        ("NO [NONEXISTENT] no such folder", true),
+        ("NO [SERVERBUG] not now", false),
+        // Not even a refusal: an OK that opens nothing.
+        ("OK [READ-ONLY] as you say", false),
+    ];
+    for (n, (refusal, is_gone)) in answers.iter().cycle().take(6).enumerate() {
+        let (stand, mut anna, cursors) = Stand::with(&["A", "B", "C"]).await;
+        // Nothing is known of B, or all.
+        let cursors = if n < 3 { Cursors::new() } else { cursors };
+        anna.append_many("A", &[note("so that A differs from B")]);
+        let mut source = stand.source(&[]).await;
+        let statuses = folders_of(&mut *source).await;
+        let wanted = wanted(&statuses, &cursors);
+        let alone = one_by_one(&mut *source, &wanted).await;
+        // The server hears nothing of it and answers the FETCH behind it out of the open folder.
+        stand.proxy.set(When::verb("EXAMINE").containing("\"B\""), What::answer(refusal));
+        let before = stand.proxy.heard().len();
+        let told = source.survey(&wanted).await;
+        assert_eq!(stand.proxy.fired(), 1);
+        for (at, w) in wanted.iter().enumerate() {
+            match &told {
+                Ok(told) if *is_gone && w.status.folder.name == name("B") => {
+                    assert_eq!(told[at], None, "{refusal}");
+                }
+                Ok(told) => assert_eq!(told[at], alone[at], "{refusal}"),
+                Err(Error::Refused { command: "EXAMINE", .. }) if refusal.contains("BUG") => {}
+                Err(error) => panic!("{refusal}: {error}"),
+            }
+        }
+        if told.is_err() {
+            assert_eq!(stand.sent(before, "\"B\""), 1, "refused is refused");
+        }
+        // Whatever came of it, nothing of it is left on the connection.
+        assert_eq!(one_by_one(&mut *source, &wanted).await, alone, "{refusal}");
+    }
+}
+
+/// New ids, how many messages there are, and whether the second is gone.
+type News = (Vec<ItemId>, u64, bool);
+
+/// What is new, by folder, and how many are there: what an answer that is lost may not change.
+fn messages(told: &[Option<Changes>]) -> Vec<Option<News>> {
+    let of = |changes: &Changes| {
+        let new = changes.items.iter().filter(|item| item.meta.is_some());
+        let second_is_gone = match &changes.gone {
+            Gone::These(gone) => gone.contains(ItemId(2)),
+            Gone::AllBut(alive) => !alive.contains(ItemId(2)),
+        };
+        (new.map(|item| item.id).collect(), changes.messages, second_is_gone)
+    };
+    told.iter().map(|changes| changes.as_ref().map(of)).collect()
+}
+
+#[tokio::test]
+async fn an_answer_that_shows_nothing_is_not_an_empty_folder() {
+    for veto in MODES {
+        let (stand, mut anna, cursors) = Stand::with(&["A", "B", "C"]).await;
+        // As many as before: counting alone does not tell.
+        for folder in ["A", "B", "C"] {
+            anna.append_many(folder, &[note("new")]);
+            anna.expunge_uids(folder, &[2]);
+            anna.store(folder, &[1], "+FLAGS (\\Flagged)");
+        }
+        let mut cases = Vec::new();
+        for answer in ["OK done", "NO not now", "BAD no mailbox selected"] {
+            for cursors in [Cursors::new(), cursors.clone()] {
+                cases.extend([1, 2, 3].map(|nth| (answer, cursors.clone(), nth)));
+            }
+        }
+        for (answer, cursors, nth) in cases {
+            let case = format!("{answer} to FETCH {nth} without {veto:?}");
+            let mut source = stand.source(veto).await;
+            let statuses = folders_of(&mut *source).await;
+            let wanted = wanted(&statuses, &cursors);
+            let alone = one_by_one(&mut *source, &wanted).await;
+            let fault = || stand.proxy.set(When::verb("UID FETCH").nth(nth), What::answer(answer));
+            fault();
+            let told = source.survey(&wanted).await.expect("a survey");
+            stand.proxy.clear();
+            if answer.starts_with("OK") {
+                // Flags may be left out; messages may not, neither here nor there.
+                assert_eq!(messages(&told), messages(&alone), "{case}");
+                fault();
+                let alone_too = one_by_one(&mut *source, &wanted).await;
+                assert_eq!(messages(&alone_too), messages(&alone), "{case}");
+                stand.proxy.clear();
+            } else {
+                assert_eq!(told, alone, "{case}");
+            }
+        }
+        assert_eq!(stand.proxy.fired(), 6 * 3 + 2 * 3);
+    }
+}
+
+#[tokio::test]
+async fn what_nobody_asked_for_disturbs_nothing() {
+    let stray = "* 9 EXISTS\r\n* 3 EXPUNGE\r\n* 0 RECENT\r\n* 2 FETCH (FLAGS (\\Deleted))\r\n\
+                 * 2 FETCH (UID 4000 FLAGS (\\Deleted))\r\n* VANISHED 1:2\r\n* OK still here\r\n";
+    for veto in MODES {
+        let (stand, mut anna, cursors) = Stand::with(&["A", "B", "C"]).await;
+        for folder in ["A", "B", "C"] {
+            anna.append_many(folder, &[note("new")]);
+        }
+        let mut source = stand.source(veto).await;
+        let statuses = folders_of(&mut *source).await;
+        for cursors in [&Cursors::new(), &cursors] {
+            let wanted = wanted(&statuses, cursors);
+            let alone = one_by_one(&mut *source, &wanted).await;
+            stand.proxy.always(When::verb("UID FETCH").answered(), What::inject(stray));
+            // In an opening, a count may be the folder's own: then it is asked again.
+            stand.proxy.times(1, When::verb("EXAMINE").answered(), What::inject(stray));
+            let told = source.survey(&wanted).await.expect("a survey");
+            stand.proxy.clear();
+            assert_eq!(told, alone, "{veto:?}");
+        }
+        assert!(stand.proxy.fired() > 3);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_was_made_anew_or_was_empty_is_seen_as_it_is_now() {
+    for veto in MODES {
+        let (stand, mut anna, cursors) = Stand::with(&["A", "B", "C"]).await;
+        anna.create("Empty");
+        let mut source = stand.source(veto).await;
+        let statuses = folders_of(&mut *source).await;
+        anna.append_many("Empty", &["no", "longer"].map(note));
+        anna.delete_folder("B");
+        // UIDVALIDITY is a time, in seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+        anna.create("B");
+        anna.append_many("B", &["another"].map(note));
+        let wanted = wanted(&statuses, &cursors);
+        let told = source.survey(&wanted).await.expect("a survey");
+        assert_eq!(told, one_by_one(&mut *source, &wanted).await, "{veto:?}");
+        for (folder, n) in [("B", 1), ("Empty", 2)] {
+            let is_it = |w: &Wanted<'_>| w.status.folder.name == name(folder);
+            let changes = told[wanted.iter().position(is_it).expect("listed")].as_ref();
+            let changes = changes.expect("there");
+            assert_eq!((changes.items.len(), changes.messages), (n, n as u64), "{folder}");
+            assert!(changes.items.iter().all(|item| item.meta.is_some()), "{folder}");
+        }
+    }
+}
+
+type Is = fn(&Error) -> bool;
+
+#[tokio::test]
+async fn a_throttled_server_is_asked_nothing_more_and_a_broken_wire_is_an_error() {
+    let folders: Vec<String> = (0..40).map(|n| format!("F{n:02}")).collect();
+    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    let (stand, _anna, _) = Stand::with(&folders).await;
+    let cursors = Cursors::new();
+    let throttled = |e: &Error| matches!(e, Error::Throttled { .. });
+    let broken = |e: &Error| matches!(e, Error::Broken { .. });
+    let cases: [(When, What, Is); 5] = [
+        (When::verb("EXAMINE").nth(3), What::answer("NO [THROTTLED] slow down"), throttled),
+        (When::verb("UID FETCH").nth(3), What::answer("NO [THROTTLED] slow down"), throttled),
+        (When::verb("UID FETCH").nth(3).answered(), What::Cut, broken),
+        (When::verb("EXAMINE").nth(3).answered(), What::Cut, broken),
+        (When::verb("EXAMINE").nth(3), What::LastWords("* BYE going down".into()), broken),
+    ];
+    for (when, what, is_expected) in cases {
+        let mut source = stand.source(&[]).await;
+        let statuses = folders_of(&mut *source).await;
+        let before = stand.proxy.heard().len();
+        stand.proxy.set(when.clone(), what.clone());
+        let error = source.survey(&wanted(&statuses, &cursors)).await.expect_err("an error");
+        assert!(is_expected(&error), "{when:?} {what:?}: {error}");
+        let n = stand.sent(before, "");
+        assert!(n < 45, "{n} commands: it goes on after {error}");
+        stand.proxy.clear();
+    }
+}
+
+#[tokio::test]
+async fn absurd_numbers_and_endless_talk_end_a_survey() {
+    let absurd: [(_, fn(&Stand)); 2] = [
+        ("30000000 messages in A", |stand| stand.proxy.replace("* 3 EXISTS", "* 30000000 EXISTS")),
+        ("it talks without end", |stand| {
+            let talk = "* OK still here\r\n* 1 FETCH (UID 1 FLAGS ())\r\n".repeat(20_000);
+            stand.proxy.set(When::verb("UID FETCH").answered(), What::inject(talk));
+        }),
+    ];
+    for (expected, lie) in absurd {
+        let (stand, _anna, _) = Stand::with(&["A"]).await;
+        let mut source = stand.source_with(Options { talk: 1 << 19, ..Options::default() }).await;
+        let statuses = folders_of(&mut *source).await;
+        lie(&stand);
+        let cursors = Cursors::new();
+        let error = source.survey(&wanted(&statuses, &cursors)).await.expect_err("a lie");
+        assert!(matches!(error, Error::Protocol { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
+}
