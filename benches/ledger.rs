@@ -94,6 +94,7 @@ async fn fill(mailbox: MailboxLedger, n_records: u64) -> Outcome {
         let rows: Vec<_> =
             (first..first + BATCH).map(|id| record(id, Flags::parse(["\\Seen"]))).collect();
         let items = rows.iter().map(|row| IntentItem {
+            content: None,
             folder: FOLDER,
             id: row.id,
             flags: row.flags.clone(),

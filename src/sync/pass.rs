@@ -41,7 +41,8 @@ pub async fn run(
     let began = Utc::now();
     let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
     let pass = Pass { context, mailbox, kind, progress, stop, ledger: &ledger };
-    let outcome = pass.go(began).await;
+    // Boxed: it is large, and held by whoever waits for a pass.
+    let outcome = Box::pin(pass.go(began)).await;
     let record = match &outcome {
         Ok(report) => report.record.clone(),
         Err(Error::Stopped) => return outcome,
