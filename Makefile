@@ -5,7 +5,7 @@ DESTDIR ?=
 CARGO   ?= cargo
 BINARY   = $(or $(CARGO_TARGET_DIR),target)/release/drover
 
-.PHONY: help build test torture check deny fuzz demo install clean
+.PHONY: help build test torture bench check deny fuzz demo install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,6 +20,11 @@ test: ## all tests, against real IMAP servers on loopback (installs Dovecot if i
 torture: ## every fault at once, at random, for MINUTES (default 5); SEED=n begins with that campaign
 	scripts/need-dovecot.sh
 	MINUTES="$(or $(MINUTES),5)" SEED="$(SEED)" $(CARGO) test --locked --test torture -- --nocapture
+
+bench: ## speed against the two servers' floor and mbsync (ROWS="seed nothing", ROUNDS=3)
+	scripts/need-dovecot.sh
+	scripts/need-mbsync.sh
+	ROUNDS="$(or $(ROUNDS),3)" $(CARGO) bench --locked --bench speed -- $(ROWS)
 
 check: ## format and lints, as CI has them
 	$(CARGO) fmt --check
