@@ -88,6 +88,13 @@ impl Pair {
         Self { source, destination, state: medium.directory() }
     }
 
+    /// With such a mailbox at the source, as `anna`'s.
+    fn filled(medium: Medium, rules: Rules, herd: Herd) -> (Self, Mailbox) {
+        let (pair, mailbox) = (Self::new(medium, rules), herd.make());
+        mailbox.fill(&mut pair.source.connect("anna"));
+        (pair, mailbox)
+    }
+
     fn source(&self, user: &str) -> Side {
         Side { port: self.source.port(), user: user.into() }
     }
@@ -138,9 +145,7 @@ impl Bench {
     }
 
     fn seed(&mut self, name: &str, medium: Medium, herd: Herd, over_mbsync: f64) {
-        let pair = Pair::new(medium, Rules::All);
-        let mailbox = herd.make();
-        mailbox.fill(&mut pair.source.connect("anna"));
+        let (pair, mailbox) = Pair::filled(medium, Rules::All, herd);
         describe(name, &mailbox, &format!("{medium:?}"));
         let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
         let mut series: [Series; 5] = Default::default();
@@ -173,9 +178,7 @@ impl Bench {
 
     /// The same mailbox near and far, on disk.
     fn far(&mut self, name: &str, round_trip: u64, most: f64) {
-        let pair = Pair::new(Medium::Disk, Rules::All);
-        let mailbox = TYPICAL.of(1_000).make();
-        mailbox.fill(&mut pair.source.connect("anna"));
+        let (pair, mailbox) = Pair::filled(Medium::Disk, Rules::All, TYPICAL.of(1_000));
         describe(name, &mailbox, &format!("Disk, {round_trip} ms round trip"));
         let delay = |server: &Dovecot| Delay::before(server.port(), millis(round_trip));
         let (from, to) = (delay(&pair.source), delay(&pair.destination));
@@ -203,9 +206,7 @@ impl Bench {
     }
 
     fn nothing(&mut self, name: &str, herd: Herd) {
-        let pair = Pair::new(Medium::Memory, Rules::All);
-        let mailbox = herd.make();
-        mailbox.fill(&mut pair.source.connect("anna"));
+        let (pair, mailbox) = Pair::filled(Medium::Memory, Rules::All, herd);
         describe(name, &mailbox, "Memory, a pass that finds nothing");
         let drover = pair.drover(pair.source("anna"), pair.destination("drover"));
         let mbsync = Mbsync::new(&pair.state, &pair.source("anna"), &pair.destination("mbsync"));
@@ -245,9 +246,7 @@ impl Bench {
     }
 
     fn nothing_far(&mut self, name: &str) {
-        let pair = Pair::new(Medium::Memory, Rules::All);
-        let mailbox = TYPICAL.of(1_000).make();
-        mailbox.fill(&mut pair.source.connect("anna"));
+        let (pair, mailbox) = Pair::filled(Medium::Memory, Rules::All, TYPICAL.of(1_000));
         describe(name, &mailbox, "50 ms round trip, a pass that finds nothing");
         let delay = |server: &Dovecot| Delay::before(server.port(), millis(50));
         let (from, to) = (delay(&pair.source), delay(&pair.destination));
@@ -276,9 +275,7 @@ impl Bench {
 
     /// 100 changes in 100,000 messages.
     fn delta(&mut self, name: &str) {
-        let pair = Pair::new(Medium::Memory, Rules::All);
-        let mailbox = SMALL.of(100_000).make();
-        mailbox.fill(&mut pair.source.connect("anna"));
+        let (pair, mailbox) = Pair::filled(Medium::Memory, Rules::All, SMALL.of(100_000));
         describe(name, &mailbox, "100 changes: 40 new, 40 flags, 20 moves");
         let drover = pair.drover(pair.source("anna"), pair.destination("anna"));
         drover.pass(&["m0"]);
@@ -311,9 +308,7 @@ impl Bench {
 
     /// A destination that lets its clients do less.
     fn under(&mut self, name: &str, rules: Rules) {
-        let pair = Pair::new(Medium::Memory, rules);
-        let mailbox = TYPICAL.make();
-        mailbox.fill(&mut pair.source.connect("anna"));
+        let (pair, mailbox) = Pair::filled(Medium::Memory, rules, TYPICAL);
         describe(name, &mailbox, &format!("Memory, {rules:?}"));
         let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
         let mut series: [Series; 2] = Default::default();

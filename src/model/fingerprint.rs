@@ -117,6 +117,13 @@ impl Default for ContentHasher {
 }
 
 impl ContentHasher {
+    /// The digest of content that is there as a whole.
+    pub fn digest(content: &[u8]) -> [u8; 32] {
+        let mut hasher = Self::default();
+        hasher.update(content);
+        hasher.finish()
+    }
+
     /// Takes the next piece.
     pub fn update(&mut self, piece: &[u8]) {
         let mut rest = piece;

@@ -308,9 +308,7 @@ impl<'a> Copy<'a> {
         // tell which copy is this one's.
         let nameless = |p: &&mut Parcel| !p.named.named || names[&p.named.fingerprint] > 1;
         for parcel in parcels.iter_mut().filter(nameless).filter(|p| p.content.is_none()) {
-            let mut hasher = fingerprint::ContentHasher::default();
-            hasher.update(&parcel.message.body);
-            parcel.content = Some(hasher.finish());
+            parcel.content = Some(fingerprint::ContentHasher::digest(&parcel.message.body));
         }
         let intent = self.job.intent();
         changes.push(self.intent(intent, &parcels));

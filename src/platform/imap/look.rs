@@ -190,13 +190,7 @@ impl Session {
                 return false;
             }
             // Small bodies may come in quotes, which the connection does not digest.
-            let quoted = || {
-                fetched.body.as_ref().map(|(body, _)| {
-                    let mut hasher = ContentHasher::default();
-                    hasher.update(body);
-                    hasher.finish()
-                })
-            };
+            let quoted = || fetched.body.as_ref().map(|(body, _)| ContentHasher::digest(body));
             let digest = fetched.digest.or_else(quoted);
             digest.is_some_and(|digest| digests.insert(ItemId(uid), digest).is_none())
         };
