@@ -5,6 +5,7 @@ mod support;
 
 use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Rng};
+use support::proxy::{What, When};
 use support::{Dovecot, Options, World, note, subjects};
 
 /// What servers offer to find changes.
@@ -268,6 +269,33 @@ async fn a_final_pass_is_quiet_once_everything_is_there() {
     assert!(!world.pass(PassKind::Final).await.quiet);
     assert!(world.pass(PassKind::Final).await.quiet);
     world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_final_pass_looks_at_every_message_whatever_the_server_says_did_not_change() {
+    let source = Dovecot::builder().hide(&["QRESYNC"]).start();
+    let mut world = World::between(source, Dovecot::start()).await;
+    let tap = world.tap_source();
+    let mut here = world.at_source();
+    here.append_many("INBOX", &[note("old"), note("removed")]);
+    world.seed().await;
+    here.store("INBOX", &[1], "+FLAGS (\\Answered)");
+    here.append_many("INBOX", &[note("new")]);
+    // Which would explain that HIGHESTMODSEQ grew.
+    here.expunge_uids("INBOX", &[2]);
+    tap.always(
+        When::verb("UID FETCH").containing("CHANGEDSINCE"),
+        What::answer("OK nothing to see"),
+    );
+    world.delta().await;
+    let is_answered = |world: &World| {
+        let first = world.at_destination().messages("INBOX").remove(0);
+        first.flags.contains("\\answered")
+    };
+    assert_eq!(subjects(&mut world.at_destination(), "INBOX"), ["old", "removed", "new"]);
+    assert!(!is_answered(&world), "the server did hide the flag");
+    world.pass(PassKind::Final).await;
+    assert!(is_answered(&world));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
-use drover::model::{Cursor, FolderName, ItemId};
+use drover::model::{Cursor, Flags, FolderName, ItemId, SystemFlag};
 use drover::platform::{self, Changes, Error, FolderStatus, Gone, Options, Source, Wanted};
 use support::mail::Rng;
 use support::proxy::{Proxy, Then, What, When};
@@ -346,6 +346,75 @@ async fn an_answer_that_shows_nothing_is_not_an_empty_folder() {
         }
         assert_eq!(stand.proxy.fired(), 6 * 3 + 2 * 3);
     }
+}
+
+/// The flags told of each known message.
+fn flags(changes: &Changes) -> HashMap<ItemId, Option<Flags>> {
+    let known = changes.items.iter().filter(|item| item.meta.is_none());
+    known.map(|item| (item.id, item.flags.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_server_that_says_ok_and_shows_nothing_hides_no_flag() {
+    let happened: [fn(&mut Imap); 4] = [
+        |_| (),
+        |anna| drop(anna.append_many("A", &[note("new")])),
+        |anna| anna.expunge_uids("A", &[2]),
+        |anna| {
+            let [uid] = anna.append_many("A", &[note("short-lived")])[..] else { panic!("a uid") };
+            anna.expunge_uids("A", &[uid]);
+        },
+    ];
+    let mut fired = 0;
+    for (at, happen) in happened.into_iter().enumerate() {
+        let (stand, mut anna, cursors) = Stand::with(&["A"]).await;
+        anna.store("A", &[1], "+FLAGS (\\Answered)");
+        happen(&mut anna);
+        for nth in 1..=3 {
+            for at_once in [true, false] {
+                let case = format!("case {at}, FETCH {nth}, at once: {at_once}");
+                let mut source = stand.source(&["QRESYNC"]).await;
+                let mut statuses = folders_of(&mut *source).await;
+                statuses.retain(|status| status.folder.name == name("A"));
+                let wanted = wanted(&statuses, &cursors);
+                let before = stand.proxy.fired();
+                stand.proxy.set(When::verb("UID FETCH").nth(nth), What::answer("OK done"));
+                let told = if at_once {
+                    source.survey(&wanted).await.expect("a survey")
+                } else {
+                    one_by_one(&mut *source, &wanted).await
+                };
+                stand.proxy.clear();
+                fired += stand.proxy.fired() - before;
+                let [Some(changes)] = &told[..] else { panic!("{case}: {told:?}") };
+                let answered = Some(Flags::default().with(SystemFlag::Answered));
+                assert_eq!(flags(changes).get(&ItemId(1)), Some(&answered), "{case}");
+            }
+        }
+    }
+    assert!(fired >= 8, "only {fired} lies were told");
+}
+
+#[tokio::test]
+async fn flags_that_were_asked_for_and_not_shown_are_asked_for_again() {
+    let (stand, mut anna, _) = Stand::with(&["A"]).await;
+    let folder = name("A");
+    // The server learns to count changes between two surveys, so the second lists all flags.
+    let mut source = stand.source(&["QRESYNC", "CONDSTORE"]).await;
+    let first = source.changes(&folder, None).await.expect("a survey").cursor;
+    anna.store("A", &[1], "+FLAGS (\\Answered)");
+    let mut source = stand.source(&["QRESYNC"]).await;
+    stand.proxy.set(When::verb("UID FETCH"), What::answer("OK done"));
+    let second = source.changes(&folder, Some(&first)).await.expect("a survey");
+    assert_eq!((flags(&second), stand.proxy.fired()), (HashMap::new(), 1));
+    stand.proxy.clear();
+
+    let statuses = folders_of(&mut *source).await;
+    let status = statuses.iter().find(|status| status.folder.name == folder).expect("A");
+    assert!(!source.unchanged(&second.cursor, status));
+    let third = source.changes(&folder, Some(&second.cursor)).await.expect("a survey");
+    let answered = Some(Flags::default().with(SystemFlag::Answered));
+    assert_eq!(flags(&third).get(&ItemId(1)), Some(&answered));
 }
 
 #[tokio::test]

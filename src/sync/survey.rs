@@ -112,12 +112,16 @@ pub(crate) async fn take(
     Ok(Survey { plan, places, learned, followed })
 }
 
-/// Where a survey of the folder may start: nowhere if the rules changed, or the ids did.
+/// Where a survey of the folder may start: nowhere if the rules changed, or the ids did. Nor at
+/// the cutover: its passes look at every message, whatever the server says did not change.
 fn cursor<'a>(
     basis: &Basis<'_>,
     before: Option<&'a FollowedFolder>,
     status: &FolderStatus,
 ) -> Option<&'a crate::model::Cursor> {
+    if basis.kind == PassKind::Final {
+        return None;
+    }
     let before = before.filter(|f| f.selection == rules_digest(basis.mailbox))?;
     before.cursor.as_ref().filter(|_| status.epoch.is_none_or(|epoch| epoch == before.epoch))
 }

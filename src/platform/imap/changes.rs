@@ -28,8 +28,12 @@ pub(super) enum Question {
     New(u64),
     /// The flags of all messages below this id.
     Known(u64),
-    /// The flags that changed after this modification sequence, of messages below this id.
-    Changed(u64, u64),
+    /// All about the messages that are new or changed after this modification sequence: one
+    /// question, so that a new message in the answer vouches for the flags in it.
+    Changed(u64),
+    /// The same once more. A server that answers OK and shows nothing may have nothing to show;
+    /// some say so when they are in trouble.
+    ChangedAgain(u64),
     /// Which ids there are.
     Ids,
     /// All about these messages, which are there and were not shown.
@@ -40,14 +44,12 @@ impl Question {
     /// The sets to FETCH and what of them; messages from `end` on are not asked about, if that
     /// is known. Nothing for what no FETCH tells.
     fn fetch(&self, end: Option<u64>) -> (Vec<String>, String) {
+        let last = end.map_or("*".into(), |end| (end - 1).to_string());
         match self {
-            Self::New(from) => {
-                let last = end.map_or("*".into(), |end| (end - 1).to_string());
-                (vec![format!("{from}:{last}")], FULL.into())
-            }
+            Self::New(from) => (vec![format!("{from}:{last}")], FULL.into()),
             Self::Known(below) => (vec![format!("1:{}", below - 1)], FLAGS.into()),
-            Self::Changed(since, below) => {
-                (vec![format!("1:{}", below - 1)], format!("{FLAGS} (CHANGEDSINCE {since})"))
+            Self::Changed(since) | Self::ChangedAgain(since) => {
+                (vec![format!("1:{last}")], format!("{FULL} (CHANGEDSINCE {since})"))
             }
             Self::Ids => (Vec::new(), String::new()),
             Self::Hidden(ids) => (set_parts(ids), FULL.into()),
@@ -67,33 +69,41 @@ fn since(then: Option<&Mark>, now: &Mark) -> Option<u64> {
     then?.modseq.filter(|then| now.modseq.is_some_and(|now| now >= *then))
 }
 
+/// Tells the counting alone that every known message is still there, and every new one? Then
+/// there are as many more messages as ids were given. Otherwise a new message that is not shown
+/// may stand in for one that is gone.
+fn all_stayed(then: &Mark, now: &Mark) -> bool {
+    then.messages.saturating_add(now.next - then.next) == now.messages
+}
+
 /// What a folder that stands so has to be asked, besides what its opening tells.
 pub(super) fn listings(then: Option<&Mark>, now: &Mark, qresync: bool) -> Vec<Question> {
     let mut questions = Vec::new();
     let then = comparable(then, now);
     let from = then.map_or(1, |then| then.next);
+    let since = since(then, now);
     // Some servers answer BAD to a FETCH in an empty folder.
     if now.messages > 0 {
-        match since(then, now) {
-            _ if from <= 1 => {}
-            Some(_) if qresync => {}
-            Some(since) => questions.push(Question::Changed(since, from)),
-            None => questions.push(Question::Known(from)),
-        }
-        if from < now.next {
-            questions.push(Question::New(from));
+        match since.filter(|_| !qresync && from > 1) {
+            Some(since) => {
+                questions.push(Question::Changed(since));
+                // Nothing is new that could vouch for the answer.
+                if from == now.next && now.modseq > Some(since) {
+                    questions.push(Question::ChangedAgain(since));
+                }
+            }
+            None => {
+                if from > 1 && since.is_none() {
+                    questions.push(Question::Known(from));
+                }
+                if from < now.next {
+                    questions.push(Question::New(from));
+                }
+            }
         }
     }
-    if !qresync
-        && since(then, now).is_some()
-        && let Some(then) = then
-    {
-        // Counting tells alone that nothing left the folder: as many more messages as ids were
-        // given. Otherwise a new message that is not shown may stand in for one that is gone.
-        let all_stayed = then.messages.saturating_add(now.next - from) == now.messages;
-        if !all_stayed {
-            questions.push(Question::Ids);
-        }
+    if !qresync && since.is_some() && then.is_some_and(|then| !all_stayed(then, now)) {
+        questions.push(Question::Ids);
     }
     questions
 }
@@ -174,19 +184,23 @@ impl Findings {
 
     fn take_message(&mut self, asked: &[Question], fetched: Fetched) -> bool {
         let (Some(uid), new_ids) = (fetched.uid, self.new_ids()) else { return false };
+        let is_new = new_ids.contains(&uid);
         let covers = |question: &&Question| match question {
-            Question::New(_) | Question::Hidden(_) => new_ids.contains(&uid),
-            Question::Known(below) | Question::Changed(_, below) => uid < *below,
+            Question::New(_) | Question::Hidden(_) => is_new,
+            Question::Known(below) => uid < *below,
+            Question::Changed(_) | Question::ChangedAgain(_) => is_new || uid < new_ids.start,
             Question::Ids => false,
         };
         match asked.iter().find(covers) {
-            Some(Question::Changed(..)) => fetched.flags.is_some_and(|flags| {
-                let n_before = self.items.len();
-                n_before <= MAX_MESSAGES && {
-                    self.note_flags(uid, flags);
-                    self.items.len() > n_before
-                }
-            }),
+            Some(Question::Changed(_) | Question::ChangedAgain(_)) if !is_new => {
+                fetched.flags.is_some_and(|flags| {
+                    let n_before = self.items.len();
+                    n_before <= MAX_MESSAGES && {
+                        self.note_flags(uid, flags);
+                        self.items.len() > n_before
+                    }
+                })
+            }
             Some(Question::Known(below)) => note(&mut self.items, &(1..*below), false, fetched),
             Some(_) => note(&mut self.items, &new_ids, true, fetched),
             None => false,
@@ -210,12 +224,15 @@ impl Findings {
         if let Some(question) = self.listings().into_iter().find(|q| !self.answered.contains(q)) {
             return Err(question);
         }
+        if let Some(question) = self.doubt() {
+            return Err(question);
+        }
         let gone = match self.then.filter(|then| since(Some(then), &self.now).is_some()) {
             Some(then) => self.gone_since(&then)?,
             None => self.gone_but_listed()?,
         };
         let mut now = self.now;
-        if self.items.values().any(|item| item.flags.is_none()) {
+        if self.hides_flags() {
             // The next survey is to ask for them.
             now.modseq = None;
         }
@@ -226,6 +243,32 @@ impl Findings {
             items: std::mem::take(&mut self.items).into_values().collect(),
             gone,
         })
+    }
+
+    /// Is there a message whose flags were asked for and not told?
+    fn hides_flags(&self) -> bool {
+        let from = self.from();
+        let n_new = self.items.range(from..).count() as u64;
+        let n_known = self.items.range(..from).count() as u64;
+        let all_asked = self.answered.contains(&Question::Known(from));
+        self.items.values().any(|item| item.flags.is_none())
+            || (all_asked && n_known < self.now.messages.saturating_sub(n_new))
+    }
+
+    /// What to ask when HIGHESTMODSEQ grew and nothing was shown for it. Once more the same; and
+    /// if no message left the folder either, which would explain it, all flags.
+    fn doubt(&self) -> Option<Question> {
+        let then = self.then?;
+        let since = since(Some(&then), &self.now).filter(|&since| self.now.modseq > Some(since))?;
+        let was_asked = self.answered.contains(&Question::Changed(since));
+        if !was_asked || !self.items.is_empty() {
+            return None;
+        }
+        let doubts = [
+            Some(Question::ChangedAgain(since)),
+            all_stayed(&then, &self.now).then_some(Question::Known(then.next)),
+        ];
+        doubts.into_iter().flatten().find(|doubt| !self.answered.contains(doubt))
     }
 
     /// What left the folder. Counting tells how many of the known messages did; what the server
@@ -269,9 +312,12 @@ impl Findings {
         let range = IdSet::range(ItemId(new_ids.start), ItemId(new_ids.end.saturating_sub(1)));
         let listed = self.items.keys().map(|&uid| ItemId(uid)).collect();
         let hidden = alive.intersection(&range).difference(&listed);
-        let is_asked = self.answered.iter().any(|q| matches!(q, Question::Hidden(_)));
-        if !hidden.is_empty() && !is_asked {
-            return Err(Question::Hidden(hidden));
+        let is_asked = |by: fn(&Question) -> bool| self.answered.iter().any(by);
+        if !hidden.is_empty() && !is_asked(|q| matches!(q, Question::Hidden(_))) {
+            let all_at_once = is_asked(|q| matches!(q, Question::New(_)));
+            let again =
+                if all_at_once { Question::Hidden(hidden) } else { Question::New(self.from()) };
+            return Err(again);
         }
         for id in hidden.iter() {
             let meta = Some(Meta { date: None, size: 0 });
