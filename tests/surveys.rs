@@ -1,6 +1,6 @@
 //! Surveys of many folders at once: they tell what a survey of each alone tells, whatever the
 //! server can do, whatever happens meanwhile and whatever it answers; and they wait for no folder
-//! before they ask about the next.
+//! before they ask about the next. And messages that are asked for before anybody waits for them.
 
 mod support;
 
@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
-use drover::model::{Cursor, Flags, FolderName, ItemId, SystemFlag};
+use drover::flow::Memory;
+use drover::model::{Cursor, Epoch, Flags, FolderName, IdSet, ItemId, SystemFlag};
 use drover::platform::{self, Changes, Error, FolderStatus, Gone, Options, Source, Wanted};
 use support::mail::Rng;
 use support::proxy::{Proxy, Then, What, When};
@@ -517,4 +518,95 @@ async fn absurd_numbers_and_endless_talk_end_a_survey() {
         assert!(matches!(error, Error::Protocol { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");
     }
+}
+
+/// Reads these messages of a folder; their ids, in the order they came.
+async fn read(source: &mut dyn Source, folder: &str, ids: &IdSet) -> Result<Vec<u64>, Error> {
+    let status = folders_of(source).await.into_iter().find(|s| s.folder.path.to_string() == folder);
+    let epoch = status.and_then(|s| s.epoch).expect("a folder with ids");
+    let name = FolderName(folder.into());
+    source.announce(&name, ids).await?;
+    fetched(source, &name, epoch, ids).await
+}
+
+async fn fetched(
+    source: &mut dyn Source,
+    name: &FolderName,
+    epoch: Epoch,
+    ids: &IdSet,
+) -> Result<Vec<u64>, Error> {
+    let (send, mut receive) = tokio::sync::mpsc::channel(100);
+    let memory = Memory::new(1 << 20);
+    let fetch = async {
+        let send = send;
+        source.fetch(name, epoch, ids, &memory, &send).await
+    };
+    fetch.await?;
+    let mut came = Vec::new();
+    while let Some(message) = receive.recv().await {
+        came.push(message.id.0);
+    }
+    Ok(came)
+}
+
+fn n_heard(proxy: &Proxy, verb: &str) -> usize {
+    proxy.heard().iter().filter(|line| line.contains(verb)).count()
+}
+
+#[tokio::test]
+async fn what_was_announced_is_read_without_another_question() {
+    let (stand, _anna, _) = Stand::with(&["Box"]).await;
+    let mut source = stand.source(&[]).await;
+    let before = n_heard(&stand.proxy, "BODY.PEEK[]");
+    let all = IdSet::range(ItemId(1), ItemId(3));
+    assert_eq!(read(&mut *source, "Box", &all).await.expect("read"), [1, 2, 3]);
+    assert_eq!(n_heard(&stand.proxy, "BODY.PEEK[]"), before + 1);
+    // The folder is open now: nothing is announced, everything is read.
+    let last = IdSet::range(ItemId(3), ItemId(3));
+    assert_eq!(read(&mut *source, "Box", &last).await.expect("read"), [3]);
+}
+
+#[tokio::test]
+async fn what_was_announced_in_vain_is_taken_for_nothing_else() {
+    let (stand, _anna, _) = Stand::with(&["Box", "Other"]).await;
+    let mut source = stand.source(&[]).await;
+    let statuses = folders_of(&mut *source).await;
+    let epoch = |name: &str| {
+        let status = statuses.iter().find(|s| s.folder.path.to_string() == name);
+        status.and_then(|s| s.epoch).expect("a folder with ids")
+    };
+    let (box_, other) = (FolderName(b"Box".to_vec()), FolderName(b"Other".to_vec()));
+    let two = IdSet::range(ItemId(2), ItemId(3));
+    // Other messages, another folder, another question.
+    source.announce(&box_, &IdSet::range(ItemId(1), ItemId(1))).await.expect("announce");
+    assert_eq!(fetched(&mut *source, &box_, epoch("Box"), &two).await.expect("read"), [2, 3]);
+    source.announce(&other, &two).await.expect("announce");
+    assert_eq!(fetched(&mut *source, &box_, epoch("Box"), &two).await.expect("read"), [2, 3]);
+    source.announce(&other, &two).await.expect("announce");
+    assert_eq!(source.sight(&box_, &two).await.expect("look").len(), 2);
+    assert_eq!(fetched(&mut *source, &other, epoch("Other"), &two).await.expect("read"), [2, 3]);
+}
+
+#[tokio::test]
+async fn an_announced_folder_that_is_gone_or_new_is_told_as_ever() {
+    let (stand, mut anna, _) = Stand::with(&["Box", "Other"]).await;
+    let mut source = stand.source(&[]).await;
+    let all = IdSet::range(ItemId(1), ItemId(3));
+    let epoch = folders_of(&mut *source)
+        .await
+        .iter()
+        .find(|s| s.folder.path.to_string() == "Box")
+        .and_then(|s| s.epoch)
+        .expect("a folder with ids");
+    let name = FolderName(b"Box".to_vec());
+    anna.delete_folder("Box");
+    source.announce(&name, &all).await.expect("announce");
+    let error = fetched(&mut *source, &name, epoch, &all).await.expect_err("it is gone");
+    assert!(matches!(error, Error::FolderGone(_)), "{error}");
+    assert_eq!(read(&mut *source, "Other", &all).await.expect("read on"), [1, 2, 3]);
+    anna.create("Box");
+    anna.append_many("Box", &["four", "five"].map(note));
+    source.announce(&name, &all).await.expect("announce");
+    let error = fetched(&mut *source, &name, epoch, &all).await.expect_err("other ids");
+    assert!(matches!(error, Error::EpochChanged(_)), "{error}");
 }

@@ -201,6 +201,10 @@ pub trait Source: Account {
         out: &mpsc::Sender<Message>,
     ) -> Result<()>;
 
+    /// Says which messages [`Source::fetch`] will ask for next, so that the server may begin before
+    /// anybody waits for it. Harmless if something else is asked for instead.
+    async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()>;
+
     /// Messages that the last fetch asked for and the server refused to give, with its words.
     fn refused(&mut self) -> HashMap<ItemId, Refusal>;
 

@@ -2,13 +2,13 @@
 //! source's order, and what else is planned follows.
 
 use crate::ledger::{Change, Record};
-use crate::model::{Flags, FolderName, FolderPath, IdSet, Item};
+use crate::model::{Flags, FolderName, FolderPath, IdSet, Item, ItemId};
 use crate::platform::{self, Naming, Opened};
 
 use super::copy::Copy;
 use super::diff::item_flags;
 use super::job::{Job, STEP, record_of, unfile};
-use super::lane::{Lane, at_destination};
+use super::lane::{Lane, at_destination, at_source};
 use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
 use super::{Error, renewed};
 
@@ -35,6 +35,7 @@ impl Job {
                 || f.departures.iter().any(|d| matches!(d, Departure::Remove(_)))
         };
         if self.folders.iter().any(touched) {
+            self.announce(lane).await?;
             match self.open(lane).await? {
                 Some(opened) => {
                     for folder in 0..self.folders.len() {
@@ -60,6 +61,20 @@ impl Job {
             self.close(folder).await?;
         }
         Ok(())
+    }
+
+    /// Lets the source begin to give the first messages while the destination opens the folder.
+    async fn announce(&self, lane: &mut Lane) -> Result<(), Error> {
+        let first = |folder: &FolderPlan| {
+            let news = folder.arrivals.iter().filter(|a| !matches!(a, Arrival::Refile { .. }));
+            let copies = news.skip_while(|a| !matches!(a, Arrival::Copy(_)));
+            let ids: IdSet = copies.map_while(copied).collect();
+            (!ids.is_empty()).then(|| (folder.folder.name.clone(), ids))
+        };
+        match self.folders.iter().find_map(first) {
+            Some((name, ids)) => lane.source.announce(&name, &ids).await.map_err(at_source),
+            None => Ok(()),
+        }
     }
 
     async fn create(&mut self, lane: &mut Lane) -> Result<(), Error> {
@@ -268,6 +283,13 @@ impl Job {
             return Ok(());
         }
         self.commit(vec![change]).await
+    }
+}
+
+fn copied(arrival: &Arrival) -> Option<ItemId> {
+    match arrival {
+        Arrival::Copy(item) => Some(item.id),
+        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@
 //!    driving the dialogue behind the guard.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
 //! 5. `folder`, `folders`, `look` open, list and look; `changes` and `survey` tell what changed
-//!    since the cursor of `mark`, in one folder and in many; `source` fetches; `destination` and
+//!    since the cursor of `mark`, in one folder and in many; `source` fetches, `ahead` of being waited for; `destination` and
 //!    `append` write.
 
 use async_trait::async_trait;
@@ -26,6 +26,7 @@ use super::{
 use crate::definition;
 use crate::model::{FolderName, IdSet, ItemId};
 
+mod ahead;
 mod append;
 mod changes;
 mod command;
@@ -115,6 +116,10 @@ impl<M: Send> Account for Imap<M> {
     }
 
     async fn logout(&mut self) {
+        if self.session.ahead.is_some() {
+            // Messages are on their way that nobody waits for.
+            return;
+        }
         // The server's BYE and end of stream come whatever it thinks of it; if they do not come,
         // nothing is lost.
         let bye = self.session.exec(command::Command::new("LOGOUT"), |_| ());

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 
+use super::ahead::Ahead;
 use super::command::{Chunk, Command, during};
 use super::peer::Peer;
 use super::reply::{self, Reply};
@@ -85,6 +86,8 @@ pub(super) struct Session {
     last_words: Option<Saying>,
     /// Commands that were refused.
     pub(super) refusals: u32,
+    /// What was asked before anybody waits for it.
+    pub(super) ahead: Option<Ahead>,
 }
 
 impl Session {
@@ -107,6 +110,7 @@ impl Session {
             unawaited: HashSet::new(),
             last_words: None,
             refusals: 0,
+            ahead: None,
         }
     }
 
@@ -125,9 +129,18 @@ impl Session {
     pub(super) async fn ask(
         &mut self,
         command: Command,
-        mut each: impl FnMut(Reply) + Send,
+        each: impl FnMut(Reply) + Send,
     ) -> Result<Saying> {
         let tag = self.send(command).await?;
+        self.end_of(tag, each).await
+    }
+
+    /// Waits for the end of a command that was sent, whatever that is.
+    pub(super) async fn end_of(
+        &mut self,
+        tag: Tag,
+        mut each: impl FnMut(Reply) + Send,
+    ) -> Result<Saying> {
         loop {
             match self.next(tag, Bodies::None).await? {
                 Next::Data(reply) => each(reply),
@@ -141,14 +154,10 @@ impl Session {
         &mut self,
         tag: Tag,
         verb: &'static str,
-        mut each: impl FnMut(Reply) + Send,
+        each: impl FnMut(Reply) + Send,
     ) -> Result<Saying> {
-        loop {
-            match self.next(tag, Bodies::None).await? {
-                Next::Data(reply) => each(reply),
-                Next::Done(saying) => return self.settled(verb, saying),
-            }
-        }
+        let end = self.end_of(tag, each).await?;
+        self.settled(verb, end)
     }
 
     /// Sends a command whose end nobody will wait for.
@@ -161,6 +170,10 @@ impl Session {
     /// Sends a command without waiting for its end. Waits only where a literal must be allowed
     /// first; a refusal there is the command's end, and found by whoever waits for it.
     pub(super) async fn send(&mut self, command: Command) -> Result<Tag> {
+        if let Some(ahead) = self.ahead.take() {
+            // Something else came between.
+            self.forget(ahead).await?;
+        }
         self.last_tag += 1;
         let tag = Tag(self.last_tag);
         self.outstanding.insert(tag);

@@ -6,12 +6,13 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::ahead::{Asked, WHOLE};
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::mark::Mark;
 use super::reply::{Fetched, Reply, ranges};
 use super::saying::Status;
-use super::session::{Next, Session, Tag};
+use super::session::{Next, Session};
 use super::wire::Bodies;
 use super::{Imap, connect};
 use crate::definition;
@@ -71,9 +72,16 @@ impl Source for Imap<Reader> {
         if ids.is_empty() {
             return Ok(());
         }
-        let selected = self.session.look_into(folder).await?;
-        self.session.check_epoch(folder, epoch, selected.epoch)?;
-        self.session.fetch(ids, memory, out, &mut self.mode.refused).await
+        let asked = self.session.asked_ahead(folder, epoch, ids).await?;
+        if asked.is_none() {
+            let selected = self.session.look_into(folder).await?;
+            self.session.check_epoch(folder, epoch, selected.epoch)?;
+        }
+        self.session.fetch(asked, ids, memory, out, &mut self.mode.refused).await
+    }
+
+    async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
+        self.session.ask_ahead(folder, ids).await
     }
 
     fn refused(&mut self) -> HashMap<ItemId, Refusal> {
@@ -93,13 +101,16 @@ impl Session {
     /// not come is then asked for in halves, until the message stands alone.
     async fn fetch(
         &mut self,
+        asked: Option<Asked>,
         ids: &IdSet,
         memory: &Memory,
         out: &mpsc::Sender<Message>,
         refused: &mut HashMap<ItemId, Refusal>,
     ) -> Result<()> {
         let mut sets: VecDeque<String> = set_parts(ids).into();
-        let mut sent: VecDeque<(Tag, String)> = VecDeque::new();
+        let mut sent: VecDeque<Asked> = asked.into_iter().collect();
+        // What was asked ahead is the first part of it.
+        sets.drain(..sent.len());
         let mut delivered = HashSet::new();
         let mut in_a_row = 0;
         loop {
@@ -107,8 +118,7 @@ impl Session {
             while sent.len() < 2
                 && let Some(set) = sets.pop_front()
             {
-                let items = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
-                let command = Command::raw("FETCH", format!("UID FETCH {set} {items}"));
+                let command = Command::raw("FETCH", format!("UID FETCH {set} {WHOLE}"));
                 sent.push_back((self.send(command).await?, set));
             }
             let Some((tag, set)) = sent.pop_front() else { return Ok(()) };

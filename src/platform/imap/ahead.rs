@@ -1,0 +1,93 @@
+//! Messages that are asked for before anybody waits for them: while the other side is still being
+//! made ready, this one already works.
+
+use super::command::{Chunk, Command, set_parts};
+use super::folder::Opening;
+use super::session::{Next, Session, Tag};
+use super::wire::Bodies;
+use crate::model::{Epoch, FolderName, IdSet};
+use crate::platform::Result;
+
+/// What a message is asked for with.
+pub(super) const WHOLE: &str = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
+
+/// A folder that is being opened and read.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    folder: FolderName,
+    ids: IdSet,
+    examine: Tag,
+    fetch: Tag,
+    /// What the FETCH asks for: the first part of `ids`.
+    set: String,
+}
+
+/// The FETCH that is on its way, with what it asks for.
+pub(super) type Asked = (Tag, String);
+
+impl Session {
+    /// Sends EXAMINE and the first FETCH of what [`Session::asked_ahead`] will be asked for next,
+    /// and waits for neither. Anything else that is asked before lets it be in vain.
+    pub(super) async fn ask_ahead(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
+        let examine = self.examining(folder, None);
+        // A literal would have to wait for the server.
+        let is_plain = examine.chunks.iter().all(|chunk| matches!(chunk, Chunk::Text(_)));
+        let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
+        let Some(set) = set_parts(ids).into_iter().next().filter(|_| is_plain && !is_open) else {
+            return Ok(());
+        };
+        let examine = self.send(examine).await?;
+        self.selected = None;
+        let fetch = self.send(Command::raw("FETCH", format!("UID FETCH {set} {WHOLE}"))).await?;
+        self.ahead = Some(Ahead { folder: folder.clone(), ids: ids.clone(), examine, fetch, set });
+        Ok(())
+    }
+
+    /// The FETCH that was sent ahead for exactly this, if there is one; then the folder is open.
+    pub(super) async fn asked_ahead(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        ids: &IdSet,
+    ) -> Result<Option<Asked>> {
+        let Some(ahead) = self.ahead.take() else { return Ok(None) };
+        if ahead.folder != *folder || ahead.ids != *ids {
+            self.forget(ahead).await?;
+            return Ok(None);
+        }
+        let mut opening = Opening::default();
+        let end = self.end_of(ahead.examine, |reply| opening.hear(reply)).await?;
+        let opened = self.folder_settled("EXAMINE", folder, end).map(|_| opening.complete());
+        let (found, next) = match opened {
+            Ok(Some(opened)) => opened,
+            // What is missing has to be asked for.
+            Ok(None) => {
+                self.skip(ahead.fetch).await?;
+                return Ok(None);
+            }
+            Err(error) => {
+                self.skip(ahead.fetch).await?;
+                return Err(error);
+            }
+        };
+        let selected = self.opened(folder, &opening, found, next)?;
+        self.selected = Some(selected);
+        if let Err(error) = self.check_epoch(folder, epoch, found) {
+            // Other messages than those that are meant are on their way.
+            self.abandon();
+            return Err(error);
+        }
+        Ok(Some((ahead.fetch, ahead.set)))
+    }
+
+    /// Lets what was asked ahead pass by.
+    pub(super) async fn forget(&mut self, ahead: Ahead) -> Result<()> {
+        self.end_of(ahead.examine, |_| ()).await?;
+        self.skip(ahead.fetch).await
+    }
+
+    async fn skip(&mut self, fetch: Tag) -> Result<()> {
+        while let Next::Data(_) = self.next(fetch, Bodies::Digest).await? {}
+        Ok(())
+    }
+}
