@@ -3,7 +3,7 @@
 
 use crate::ledger::{Change, Record};
 use crate::model::{Flags, FolderName, FolderPath, IdSet, Item, ItemId};
-use crate::platform::{self, Naming, Opened};
+use crate::platform::{self, Naming, Opened, Source};
 
 use super::copy::Copy;
 use super::diff::item_flags;
@@ -35,7 +35,9 @@ impl Job {
                 || f.departures.iter().any(|d| matches!(d, Departure::Remove(_)))
         };
         if self.folders.iter().any(touched) {
-            self.announce(lane).await?;
+            if !self.announced {
+                self.announce(lane.source.as_mut()).await.map_err(at_source)?;
+            }
             match self.open(lane).await? {
                 Some(opened) => {
                     for folder in 0..self.folders.len() {
@@ -63,8 +65,9 @@ impl Job {
         Ok(())
     }
 
-    /// Lets the source begin to give the first messages while the destination opens the folder.
-    async fn announce(&self, lane: &mut Lane) -> Result<(), Error> {
+    /// Lets the source begin to give the first messages, before anybody waits for them.
+    pub(crate) async fn announce(&mut self, source: &mut dyn Source) -> platform::Result<()> {
+        self.announced = true;
         let first = |folder: &FolderPlan| {
             let news = folder.arrivals.iter().filter(|a| !matches!(a, Arrival::Refile { .. }));
             let copies = news.skip_while(|a| !matches!(a, Arrival::Copy(_)));
@@ -72,7 +75,7 @@ impl Job {
             (!ids.is_empty()).then(|| (folder.folder.name.clone(), ids))
         };
         match self.folders.iter().find_map(first) {
-            Some((name, ids)) => lane.source.announce(&name, &ids).await.map_err(at_source),
+            Some((name, ids)) => source.announce(&name, &ids).await,
             None => Ok(()),
         }
     }
@@ -166,8 +169,9 @@ impl Job {
                         Vec::new()
                     };
                     let failures = failures.into_iter().map(|f| (f.id, f)).collect();
+                    let is_last = arrival.is_none() && !self.copies_after(folder);
                     let mut copy = Copy::new(&mut *self, folder, opened, failures);
-                    copy.run(lane, &std::mem::take(&mut copies)).await?;
+                    copy.run(lane, &std::mem::take(&mut copies), is_last).await?;
                 }
                 if !moves.is_empty() {
                     self.move_in(lane, folder, opened, std::mem::take(&mut moves)).await?;
@@ -185,6 +189,12 @@ impl Job {
             }
         }
         Ok(())
+    }
+
+    /// Has a later folder of the job anything to copy?
+    fn copies_after(&self, folder: usize) -> bool {
+        let mut later = self.folders.iter().skip(folder + 1);
+        later.any(|f| f.arrivals.iter().any(|a| copied(a).is_some()))
     }
 
     /// Books known messages under their new source ids.

@@ -99,14 +99,26 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
-    /// pass to notice.
-    pub(crate) async fn run(&mut self, lane: &mut Lane, items: &[Item]) -> Result<(), Error> {
+    /// pass to notice. After the `is_last` ones of the job the source may begin with the next job.
+    pub(crate) async fn run(
+        &mut self,
+        lane: &mut Lane,
+        items: &[Item],
+        is_last: bool,
+    ) -> Result<(), Error> {
         let ids: IdSet = items.iter().map(|i| i.id).collect();
         let mut reading = Reading::new(self.job, self.folder, ids.clone());
         let mut missing = ids;
         let (send, receive) = mpsc::channel(READ_AHEAD);
-        let read = reading.run(lane.source.as_mut(), send);
-        let write = self.write(lane.destination.as_mut(), receive, &mut missing);
+        let Lane { source, destination, upcoming, .. } = lane;
+        let read = async {
+            let read = reading.run(source.as_mut(), send).await;
+            if is_last && read.is_ok() {
+                upcoming.begin(source.as_mut()).await;
+            }
+            read
+        };
+        let write = self.write(destination.as_mut(), receive, &mut missing);
         // Both are run to their end: what was read is settled even if reading broke off.
         let (read, written) = tokio::join!(read, write);
         written?;

@@ -52,6 +52,8 @@ pub(crate) struct Job {
     pub(crate) tally: Tally,
     pub(crate) lost_keywords: BTreeSet<String>,
     pub(crate) notes: Vec<String>,
+    /// The source has begun to give its first messages.
+    pub(crate) announced: bool,
     /// Cursors that wait for the end of the pass.
     pub(crate) later: Vec<Change>,
 }

@@ -8,12 +8,14 @@ use crate::definition::{Account, Mailbox};
 use crate::flow::ConnectionPermit;
 use crate::platform::{self, Destination, Source};
 
+use super::queue::Upcoming;
 use super::{Context, Error, Side};
 
 /// One signed-in connection to each side.
 pub(crate) struct Lane {
     pub(crate) source: Box<dyn Source>,
     pub(crate) destination: Box<dyn Destination>,
+    pub(crate) upcoming: Upcoming,
     _permits: (ConnectionPermit, ConnectionPermit),
 }
 
@@ -58,7 +60,7 @@ impl Lane {
                 platform::destination(account, &context.options).await.map_err(at_destination)
             },
         )?;
-        Ok(Self { source, destination, _permits: permits })
+        Ok(Self { source, destination, upcoming: Upcoming::default(), _permits: permits })
     }
 
     /// Takes leave of both servers, for which nobody has to wait: a round trip and more, and the

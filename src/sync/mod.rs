@@ -33,6 +33,7 @@ pub(crate) mod naming;
 mod pairing;
 mod pass;
 pub mod plan;
+mod queue;
 mod recognise;
 mod renewed;
 mod survey;

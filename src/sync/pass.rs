@@ -1,8 +1,8 @@
 //! A pass from its first look to its closed accounts.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::Utc;
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use super::departures::depart;
 use super::job::{Job, Tally};
 use super::lane::{Lane, Promised, at_destination};
 use super::plan::{Arrival, Plan, Summary};
+use super::queue::{Queue, Upcoming};
 use super::survey::{self, Survey};
 use super::{Context, Error, Progress, Report, Side, Stage, mend, renewed};
 use crate::platform;
@@ -252,6 +253,7 @@ impl Pass<'_> {
                 tally: Tally::default(),
                 lost_keywords: BTreeSet::new(),
                 notes: Vec::new(),
+                announced: false,
                 later: Vec::new(),
             });
             job.folders.push(folder);
@@ -348,19 +350,19 @@ impl Pass<'_> {
         let heavy = jobs.iter().filter(|job| job.weight() > 0).count();
         let workers = self.allowed().min(heavy).max(1);
         let mut promised = promised.into_iter();
-        let queue = Arc::new(Mutex::new(jobs.into_iter().collect::<VecDeque<_>>()));
+        let queue = Queue::new(jobs);
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
         let mut set = JoinSet::new();
         for n in 1..workers {
             let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
-            let (queue, halt) = (Arc::clone(&queue), halt.clone());
+            let (queue, halt) = (queue.clone(), halt.clone());
             let lane = promised.next().unwrap_or_else(|| Promised::open(&context, &mailbox));
             set.spawn(async move {
                 match lane.take().await {
                     Some(Ok(lane)) => {
                         let more = || !Lane::is_one_enough(&context, &mailbox);
-                        let (done, lane, error) = worker(lane, &queue, &halt, more).await;
+                        let (done, lane, error) = worker(lane, queue, &halt, more).await;
                         lane.close();
                         (done, error)
                     }
@@ -373,7 +375,7 @@ impl Pass<'_> {
                 }
             });
         }
-        let (mut done, lane, mut error) = worker(lane, &queue, &halt, || true).await;
+        let (mut done, lane, mut error) = worker(lane, queue, &halt, || true).await;
         while let Some(joined) = set.join_next().await {
             match joined {
                 Ok((more, failed)) => {
@@ -422,13 +424,16 @@ async fn create(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error> {
 
 async fn worker(
     mut lane: Lane,
-    queue: &Mutex<VecDeque<Job>>,
+    queue: Queue,
     halt: &CancellationToken,
     more: impl Fn() -> bool + Send,
 ) -> (Vec<Job>, Lane, Option<Error>) {
     let mut done = Vec::new();
-    while !halt.is_cancelled() && more() {
-        let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+    lane.upcoming = Upcoming::of(queue.clone());
+    while !halt.is_cancelled() {
+        // What was claimed nobody else will do.
+        let claimed = lane.upcoming.take();
+        let next = claimed.or_else(|| if more() { queue.pop() } else { None });
         let Some(mut job) = next else { break };
         job.stop = halt.clone();
         if let Err(error) = job.run(&mut lane).await {

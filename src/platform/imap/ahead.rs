@@ -8,6 +8,8 @@ use super::wire::Bodies;
 use crate::model::{Epoch, FolderName, IdSet};
 use crate::platform::Result;
 
+/// Messages asked for ahead: enough to keep the line busy, few enough to be in vain.
+const FIRST: usize = 100;
 /// What a message is asked for with.
 pub(super) const WHOLE: &str = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
 
@@ -18,12 +20,12 @@ pub(super) struct Ahead {
     ids: IdSet,
     examine: Tag,
     fetch: Tag,
-    /// What the FETCH asks for: the first part of `ids`.
-    set: String,
+    /// What the FETCH asks for.
+    first: IdSet,
 }
 
 /// The FETCH that is on its way, with what it asks for.
-pub(super) type Asked = (Tag, String);
+pub(super) type Asked = (Tag, IdSet);
 
 impl Session {
     /// Sends EXAMINE and the first FETCH of what [`Session::asked_ahead`] will be asked for next,
@@ -33,13 +35,16 @@ impl Session {
         // A literal would have to wait for the server.
         let is_plain = examine.chunks.iter().all(|chunk| matches!(chunk, Chunk::Text(_)));
         let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
-        let Some(set) = set_parts(ids).into_iter().next().filter(|_| is_plain && !is_open) else {
+        let first: IdSet = ids.iter().take(FIRST).collect();
+        let [set] = &set_parts(&first)[..] else { return Ok(()) };
+        if !is_plain || is_open {
             return Ok(());
-        };
+        }
         let examine = self.send(examine).await?;
         self.selected = None;
         let fetch = self.send(Command::raw("FETCH", format!("UID FETCH {set} {WHOLE}"))).await?;
-        self.ahead = Some(Ahead { folder: folder.clone(), ids: ids.clone(), examine, fetch, set });
+        self.ahead =
+            Some(Ahead { folder: folder.clone(), ids: ids.clone(), examine, fetch, first });
         Ok(())
     }
 
@@ -77,7 +82,7 @@ impl Session {
             self.abandon();
             return Err(error);
         }
-        Ok(Some((ahead.fetch, ahead.set)))
+        Ok(Some((ahead.fetch, ahead.first)))
     }
 
     /// Lets what was asked ahead pass by.

@@ -12,7 +12,7 @@ use super::look::tolerate_expunged;
 use super::mark::Mark;
 use super::reply::{Fetched, Reply, ranges};
 use super::saying::Status;
-use super::session::{Next, Session};
+use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
 use super::{Imap, connect};
 use crate::definition;
@@ -107,10 +107,12 @@ impl Session {
         out: &mpsc::Sender<Message>,
         refused: &mut HashMap<ItemId, Refusal>,
     ) -> Result<()> {
+        let mut sent: VecDeque<(Tag, String)> = VecDeque::new();
         let mut sets: VecDeque<String> = set_parts(ids).into();
-        let mut sent: VecDeque<Asked> = asked.into_iter().collect();
-        // What was asked ahead is the first part of it.
-        sets.drain(..sent.len());
+        if let Some((tag, first)) = asked {
+            sent.push_back((tag, set_parts(&first).join(",")));
+            sets = set_parts(&ids.difference(&first)).into();
+        }
         let mut delivered = HashSet::new();
         let mut in_a_row = 0;
         loop {
