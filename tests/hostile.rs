@@ -360,8 +360,8 @@ async fn a_million_folders_are_no_account() {
 async fn folder_names_of_megabytes_are_refused() {
     for size in [70_000, 900_000, 10_000_000] {
         let name = "x".repeat(size);
-        let quoted = format!("* LIST () \"/\" \"{name}\"\r\n$ OK\r\n").replace('$', "D2");
-        let literal = format!("* LIST () \"/\" {{{size}}}\r\n{name}\r\nD2 OK\r\n");
+        let quoted = format!("* LIST () \"/\" \"{name}\"\r\n$ OK\r\n").replace('$', "D1");
+        let literal = format!("* LIST () \"/\" {{{size}}}\r\n{name}\r\nD1 OK\r\n");
         for text in [quoted, literal] {
             let server = Hostile::new(vec![("LIST \"\" \"*\"", once(text.into_bytes()))]).await;
             assert_reason(&server.folders().await, "ProtocolViolated");
@@ -374,7 +374,7 @@ async fn folder_names_of_megabytes_are_refused() {
 async fn folders_are_listed_to_any_depth_that_anybody_uses() {
     for (levels, is_taken) in [(900, true), (10_000, false)] {
         let name = "a/".repeat(levels - 1) + "a";
-        let text = format!("* LIST () \"/\" \"{name}\"\r\nD2 OK\r\n");
+        let text = format!("* LIST () \"/\" \"{name}\"\r\nD1 OK\r\n");
         let server = Hostile::new(vec![("LIST \"\" \"*\"", once(text.into_bytes()))]).await;
         let depth = server.signed_in().await.folders().await;
         match depth.map(|folders| folders[0].folder.path.segments().len()) {
@@ -395,7 +395,7 @@ async fn names_that_look_encoded_are_read_in_the_time_of_their_length() {
             String::new(),
             Box::new(move |n| match n {
                 0..60 => Some(line(n).into_bytes()),
-                60 => Some(b"D2 OK\r\n".to_vec()),
+                60 => Some(b"D1 OK\r\n".to_vec()),
                 _ => None,
             }),
         );
@@ -410,7 +410,7 @@ async fn names_that_look_encoded_are_read_in_the_time_of_their_length() {
 async fn nested_parentheses_and_open_brackets_are_read_in_the_time_of_their_length() {
     for bomb in ["(", "[ ", "((a)", "BODY[", "\"", "\\", "(NIL "] {
         let text = format!("* 1 FETCH ({}\r\n", bomb.repeat(900_000 / bomb.len()));
-        let text = format!("{text}* LIST () \"/\" INBOX\r\nD2 OK\r\n");
+        let text = format!("{text}* LIST () \"/\" INBOX\r\nD1 OK\r\n");
         let server = Hostile::new(vec![("LIST \"\" \"*\"", once(text.into_bytes()))]).await;
         let folders = server.signed_in().await.folders().await.expect("noise is noise");
         assert_eq!(folders.len(), 1);
@@ -522,7 +522,7 @@ async fn ids_in_any_order_are_sorted_in_the_time_of_their_number() {
     let mut search = format!("* SEARCH{ids}\r\n").into_bytes();
     let one_by_one = (1..40_000_u64).rev().map(|n| format!("* SEARCH {}\r\n", n * 2 + 1));
     search.extend(one_by_one.collect::<String>().bytes());
-    search.extend(b"D4 OK\r\n");
+    search.extend(b"D3 OK\r\n");
     let deeds = vec![("EXAMINE", say(examine)), ("UID SEARCH", once(search))];
     let server = Hostile::new(deeds).await.talkative();
     server.changes().await.expect("only one of them can be new");
@@ -533,7 +533,7 @@ async fn ids_in_any_order_are_sorted_in_the_time_of_their_number() {
 async fn an_appenduid_of_four_billion_says_nothing() {
     let server = Hostile::new(vec![(
         "APPEND",
-        Deed::Say("+\r\nD3 OK [APPENDUID 7 1:4294967295] done\r\n".into()),
+        Deed::Say("+\r\nD2 OK [APPENDUID 7 1:4294967295] done\r\n".into()),
     )])
     .await;
     let mut destination = server.destination().await;
@@ -592,7 +592,7 @@ async fn a_slow_server_that_brings_messages_is_waited_for() {
         std::thread::sleep(Duration::from_millis(50));
         let text = match n {
             0..80 => format!("* 1 FETCH (UID {} BODY[] {{1}}\r\na)\r\n", n + 1),
-            80 => "D3 OK\r\n".into(),
+            80 => "D2 OK\r\n".into(),
             _ => return None,
         };
         Some(text.into_bytes())

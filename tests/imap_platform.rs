@@ -472,10 +472,10 @@ async fn folders_have_paths_roles_and_numbers() {
         .enumerate()
     {
         let mut to = server.destination(&format!("folders{n}"), veto).await;
-        assert_eq!(to.naming().separator, Some('/'));
+        assert_eq!(to.naming().await.unwrap().separator, Some('/'));
         let paths = ["Entwürfe & 日本語", "A \"quoted\" \\name", "Parent/Child", "100% *"];
         for path in paths {
-            let name = to.naming().name(&FolderPath::parse(path));
+            let name = to.naming().await.unwrap().name(&FolderPath::parse(path));
             to.create_folder(&name, None).await.unwrap();
             to.create_folder(&name, None).await.unwrap();
             fill(&mut *to, &name, vec![append(0), append(1)]).await;
@@ -497,7 +497,7 @@ async fn folders_have_paths_roles_and_numbers() {
         assert!(matches!(to.open(&missing).await, Err(Error::FolderGone(_))));
         let mut source = server.source(&format!("folders{n}"), veto).await;
         assert!(matches!(source.changes(&missing, None).await, Err(Error::FolderGone(_))));
-        let child = to.naming().name(&FolderPath::parse("Parent/Child"));
+        let child = to.naming().await.unwrap().name(&FolderPath::parse("Parent/Child"));
         to.rename_folder(&child, &missing).await.unwrap();
         assert_eq!(source.list(&missing).await.unwrap().1.len(), 2);
         assert!(matches!(source.list(&child).await, Err(Error::FolderGone(_))));
@@ -575,8 +575,8 @@ async fn below_an_inbox_prefix_folders_are_found_and_made() {
     let lines = "prefix = INBOX.\n separator = .";
     let Some(server) = Dovecot::start_with(lines, "") else { return };
     let mut to = server.destination("prefixed", &[]).await;
-    assert_eq!(to.naming().prefix, "INBOX.");
-    let name = to.naming().name(&FolderPath::parse("Projects/Grün"));
+    assert_eq!(to.naming().await.unwrap().prefix, "INBOX.");
+    let name = to.naming().await.unwrap().name(&FolderPath::parse("Projects/Grün"));
     assert_eq!(name.0, b"INBOX.Projects.Gr&APw-n");
     to.create_folder(&name, None).await.unwrap();
     fill(&mut *to, &name, vec![append(0)]).await;

@@ -3,9 +3,12 @@
 
 mod support;
 
+use std::sync::Mutex;
+use std::time::Duration;
+
 use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Rng};
-use support::proxy::{What, When};
+use support::proxy::{Then, What, When};
 use support::{Dovecot, Options, World, note, subjects};
 
 /// What servers offer to find changes.
@@ -258,6 +261,49 @@ async fn keywords_the_destination_cannot_keep_are_reported_and_nothing_else_is_l
     let report = world.seed().await;
     assert_eq!(report.notes, Vec::<String>::new(), "Dovecot keeps any keyword");
     world.assert_same();
+}
+
+/// Moves a message between a pass's looks at the two folders. A seed may find much done, by one
+/// that was cut short.
+async fn move_while_surveying(from: &str, to: &str, kind: PassKind) {
+    let mut world = World::new().await;
+    let tap = world.tap_source();
+    let mut here = world.at_source();
+    for folder in ["A", "B"] {
+        here.create(folder);
+        here.append_many(folder, &["one", "two"].map(|text| note(&format!("{folder} {text}"))));
+    }
+    world.seed().await;
+    // Both are looked at again, B first.
+    for folder in ["A", "B"] {
+        here.append_many(folder, &[note(&format!("{folder} three"))]);
+    }
+    let (here, from, to) = (Mutex::new(here), from.to_owned(), to.to_owned());
+    let last = When::verb("EXAMINE").containing("\"A\"");
+    tap.set(
+        last,
+        What::call(move || {
+            // By now the server has answered what it was asked before.
+            std::thread::sleep(Duration::from_millis(200));
+            let mut here = here.lock().expect("not poisoned");
+            here.uid_move(&from, &[2], &to);
+            here.select("INBOX");
+            Then::GoOn
+        }),
+    );
+    world.pass(kind).await;
+    assert_eq!(tap.fired(), 1);
+    world.delta().await;
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_that_is_moved_while_the_source_is_looked_at_arrives_once() {
+    for (from, to) in [("A", "B"), ("B", "A")] {
+        for kind in [PassKind::Seed, PassKind::Delta, PassKind::Final] {
+            move_while_surveying(from, to, kind).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -172,7 +172,11 @@ async fn many_folders_at_once_tell_what_each_tells_alone() {
             // Cursors may be a few rounds old.
             let wanted = wanted(statuses, cursors);
             let before = stand.proxy.heard().len();
-            let told = source.survey(&wanted).await.expect("a survey");
+            let surveyed = source.survey(&wanted).await.expect("a survey");
+            let mut after = surveyed.after;
+            after.retain(|status| status.selectable);
+            assert_eq!(after, folders_of(&mut **source).await, "round {round} without {veto:?}");
+            let told = surveyed.changes;
             let examined = stand.sent(before, " EXAMINE ");
             let alone = one_by_one(&mut **source, &wanted).await;
             assert_eq!(told, alone, "round {round} without {veto:?}");
@@ -223,10 +227,11 @@ async fn no_folder_is_waited_for_before_the_next_is_asked_about() {
                 }
             }),
         );
-        let told = source.survey(&wanted(&full, cursors)).await.expect("a survey");
+        let told = source.survey(&wanted(&full, cursors)).await.expect("a survey").changes;
         assert_eq!(told.iter().flatten().map(|changes| changes.messages).sum::<u64>(), 120);
         let n = stand.sent(before, "");
-        assert_eq!(n, 40 * commands_each, "no folder was asked twice");
+        // And UNSELECT and LIST behind all of that.
+        assert_eq!(n, 40 * commands_each + 2, "no folder was asked twice");
         // As many as the window holds, and no more: they must fit a socket's buffer.
         assert_eq!(sent_ahead.load(Ordering::SeqCst), 32);
     }
@@ -241,7 +246,7 @@ async fn a_folder_that_is_gone_takes_no_other_with_it() {
             let statuses = folders_of(&mut *source).await;
             anna.delete_folder("B");
             let wanted = wanted(&statuses, cursors);
-            let told = source.survey(&wanted).await.expect("a survey");
+            let told = source.survey(&wanted).await.expect("a survey").changes;
             assert_eq!(told, one_by_one(&mut *source, &wanted).await, "{veto:?}");
             let is_gone = |w: &Wanted<'_>| w.status.folder.name == name("B");
             let at = wanted.iter().position(is_gone).expect("it was listed");
@@ -272,7 +277,7 @@ async fn answers_about_the_folder_before_are_not_believed() {
         // The server hears nothing of it and answers the FETCH behind it out of the open folder.
         stand.proxy.set(When::verb("EXAMINE").containing("\"B\""), What::answer(refusal));
         let before = stand.proxy.heard().len();
-        let told = source.survey(&wanted).await;
+        let told = source.survey(&wanted).await.map(|surveyed| surveyed.changes);
         assert_eq!(stand.proxy.fired(), 1);
         for (at, w) in wanted.iter().enumerate() {
             match &told {
@@ -332,7 +337,7 @@ async fn an_answer_that_shows_nothing_is_not_an_empty_folder() {
             let alone = one_by_one(&mut *source, &wanted).await;
             let fault = || stand.proxy.set(When::verb("UID FETCH").nth(nth), What::answer(answer));
             fault();
-            let told = source.survey(&wanted).await.expect("a survey");
+            let told = source.survey(&wanted).await.expect("a survey").changes;
             stand.proxy.clear();
             if answer.starts_with("OK") {
                 // Flags may be left out; messages may not, neither here nor there.
@@ -381,7 +386,7 @@ async fn a_server_that_says_ok_and_shows_nothing_hides_no_flag() {
                 let before = stand.proxy.fired();
                 stand.proxy.set(When::verb("UID FETCH").nth(nth), What::answer("OK done"));
                 let told = if at_once {
-                    source.survey(&wanted).await.expect("a survey")
+                    source.survey(&wanted).await.expect("a survey").changes
                 } else {
                     one_by_one(&mut *source, &wanted).await
                 };
@@ -435,7 +440,7 @@ async fn what_nobody_asked_for_disturbs_nothing() {
             stand.proxy.always(When::verb("UID FETCH").answered(), What::inject(stray));
             // In an opening, a count may be the folder's own: then it is asked again.
             stand.proxy.times(1, When::verb("EXAMINE").answered(), What::inject(stray));
-            let told = source.survey(&wanted).await.expect("a survey");
+            let told = source.survey(&wanted).await.expect("a survey").changes;
             stand.proxy.clear();
             assert_eq!(told, alone, "{veto:?}");
         }
@@ -457,7 +462,7 @@ async fn a_folder_that_was_made_anew_or_was_empty_is_seen_as_it_is_now() {
         anna.create("B");
         anna.append_many("B", &["another"].map(note));
         let wanted = wanted(&statuses, &cursors);
-        let told = source.survey(&wanted).await.expect("a survey");
+        let told = source.survey(&wanted).await.expect("a survey").changes;
         assert_eq!(told, one_by_one(&mut *source, &wanted).await, "{veto:?}");
         for (folder, n) in [("B", 1), ("Empty", 2)] {
             let is_it = |w: &Wanted<'_>| w.status.folder.name == name(folder);

@@ -135,7 +135,7 @@ async fn look_at_source(account: &Account) -> platform::Result<Vec<FolderStatus>
 async fn look_at_destination(account: &Account) -> platform::Result<(Vec<FolderStatus>, Naming)> {
     let mut destination = platform::destination(account, &Options::default()).await?;
     let folders = destination.folders().await?;
-    let naming = destination.naming().clone();
+    let naming = destination.naming().await?;
     destination.logout().await;
     Ok((folders, naming))
 }

@@ -19,10 +19,12 @@ use crate::model::{
     Keyword, Role,
 };
 
+mod changes;
 mod error;
 pub mod imap;
 mod remedy;
 
+pub use changes::{Changes, Gone};
 pub use error::{Error, Retry, Scope};
 pub use remedy::Remedy;
 
@@ -48,31 +50,6 @@ pub struct FolderStatus {
     pub cursor: Option<Cursor>,
 }
 
-/// What changed in a source folder since a cursor. Ids ascend.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Changes {
-    /// The epoch all ids here belong to. Another one than that of the cursor handed in means
-    /// that nothing known of the folder's ids holds any more: `gone` is then `AllBut(items)`.
-    pub epoch: Epoch,
-    /// Where the next survey may start once everything here is settled.
-    pub cursor: Cursor,
-    /// Messages the folder holds.
-    pub messages: u64,
-    /// New messages, and known ones whose flags may have changed (or all: a full listing).
-    pub items: Vec<Item>,
-    /// What is not there any more.
-    pub gone: Gone,
-}
-
-/// How a platform tells what left a folder.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gone {
-    /// These did (ids never known among them do no harm).
-    These(IdSet),
-    /// Everything did but these.
-    AllBut(IdSet),
-}
-
 /// A folder whose changes are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -81,6 +58,16 @@ pub struct Wanted<'a> {
     pub status: &'a FolderStatus,
     /// Since when; everything if there is no `then`.
     pub then: Option<&'a Cursor>,
+}
+
+/// What a survey of many folders tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Surveyed {
+    /// Of each folder that was asked about, in their order; `None` for one that does not exist
+    /// any more.
+    pub changes: Vec<Option<Changes>>,
+    /// All folders of the account, as they stood after all of that.
+    pub after: Vec<FolderStatus>,
 }
 
 /// A message on its way.
@@ -181,10 +168,10 @@ pub trait Source: Account {
     /// `Error::FolderGone` if the folder does not exist any more.
     async fn changes(&mut self, folder: &FolderName, then: Option<&Cursor>) -> Result<Changes>;
 
-    /// What [`Source::changes`] tells, of many folders at once, in their order; `None` for one
-    /// that does not exist any more. The time it takes does not grow by a round trip per folder
-    /// where the platform can be asked ahead.
-    async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Changes>>>;
+    /// What [`Source::changes`] tells, of many folders at once, and then how all folders stand. The
+    /// time it takes does not grow by a round trip per folder where the platform can be asked
+    /// ahead.
+    async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed>;
 
     /// Reads messages, ids ascending, into `out` as they come. Waits for room in `memory`
     /// before a body is read, so that back-pressure reaches the server. Ids that are gone are
@@ -308,8 +295,8 @@ pub struct Naming {
 /// The account that is written to.
 #[async_trait]
 pub trait Destination: Account {
-    /// How its folder names are built. Known after sign-in.
-    fn naming(&self) -> &Naming;
+    /// How its folder names are built. Costs nothing once the folders were listed.
+    async fn naming(&mut self) -> Result<Naming>;
 
     /// Creates a folder (and what is above it) and subscribes to it. Fine if it exists. Its
     /// role is asked for where the server has CREATE-SPECIAL-USE (RFC 6154).

@@ -83,7 +83,8 @@ impl Job {
     async fn create(&mut self, lane: &mut Lane) -> Result<(), Error> {
         let target = self.folders[0].target.clone();
         let role = target.role;
-        let mut spellings = spellings(&target, lane.destination.naming()).into_iter();
+        let naming = lane.destination.naming().await.map_err(at_destination)?;
+        let mut spellings = spellings(&target, &naming).into_iter();
         let mut created = lane.destination.create_folder(&self.place.name, role).await;
         while let Err(platform::Error::Refused { refusal, .. }) = &created
             && !refusal.transient

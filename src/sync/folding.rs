@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use crate::ledger::{FolderNo, FollowedFolder, Place, PlaceNo, Record};
 use crate::model::{FolderName, IdSet};
-use crate::platform::{FolderStatus, Source};
+use crate::platform::{FolderStatus, Naming, Source};
 
 use super::Error;
 use super::basis::{Basis, Looked, Work, all_records, followed, rules_digest};
 use super::diff::Diff;
-use super::lane::{Lane, at_source};
+use super::lane::at_source;
 use super::naming::Namer;
 use super::plan::{Rename, Target};
 
@@ -44,14 +44,14 @@ impl<'a> Folding<'a> {
         basis: &'a Basis<'a>,
         statuses: &'a [FolderStatus],
         there: &'a [FolderStatus],
-        lane: &Lane,
+        naming: Naming,
     ) -> Self {
         let next = basis.overview.folders.keys().last().map_or(1, |no| no.0 + 1);
         Self {
             basis,
             statuses,
             there,
-            naming: lane.destination.naming().clone(),
+            naming,
             places: basis.overview.places.clone(),
             renames: Vec::new(),
             notes: Vec::new(),

@@ -2,8 +2,7 @@
 //!
 //! The look at the source is repeated until it holds still (at most [`ROUNDS`] times) whenever
 //! something moved: a message that changes folders between two looks would otherwise be seen
-//! twice, or gone. What costs a walk over messages is done only where the cheap look of
-//! LIST-STATUS says that something changed.
+//! twice, or gone. Each look after the first asks only for what happened since the one before.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -19,7 +18,7 @@ use super::plan::{Departure, FolderPlan, Plan, Target};
 use super::{Error, recognise};
 
 /// How often the source is looked at until it holds still.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 
 /// What a survey makes.
 pub(crate) struct Survey {
@@ -67,11 +66,15 @@ pub(crate) async fn take(
     let mut looked: HashMap<FolderName, Looked> = HashMap::new();
     let mut ghosts: HashSet<FolderName> = HashSet::new();
     for round in 1..=ROUNDS {
-        let moved = look(basis, lane.source.as_mut(), &statuses, &mut looked, &mut ghosts).await?;
-        if !moved || basis.kind == PassKind::Seed || round == ROUNDS {
+        let source = lane.source.as_mut();
+        let (moved, after) = look(basis, source, &statuses, &mut looked, &mut ghosts).await?;
+        if !moved || round == ROUNDS {
             break;
         }
-        let again = lane.source.folders().await.map_err(at_source)?;
+        let again = match after {
+            Some(after) => after,
+            None => source.folders().await.map_err(at_source)?,
+        };
         let still = again == statuses;
         statuses = again;
         if still {
@@ -80,7 +83,8 @@ pub(crate) async fn take(
     }
 
     statuses.retain(|s| !ghosts.contains(&s.folder.name));
-    let mut folding = Folding::new(basis, &statuses, &there, lane);
+    let naming = lane.destination.naming().await.map_err(at_destination)?;
+    let mut folding = Folding::new(basis, &statuses, &there, naming);
     let (mut works, mut closed) = folding.assign(lane.source.as_mut(), looked).await?;
     let mut places = std::mem::take(&mut folding.places);
     let renames = std::mem::take(&mut folding.renames);
@@ -127,21 +131,33 @@ fn cursor<'a>(
 }
 
 /// Surveys every folder that may have changed since it was last looked at in this pass. Tells
-/// whether anything was found to have moved, so that another look is worth it. Folders that are
-/// listed and yet do not exist are `ghosts`: Dovecot lists a deleted folder that has subfolders.
+/// whether anything was found to have moved, so that another look is worth it, and how the folders
+/// stood afterwards, if any was asked about. Folders that are listed and yet do not exist are
+/// `ghosts`: Dovecot lists a deleted folder that has subfolders.
 async fn look(
     basis: &Basis<'_>,
     source: &mut dyn Source,
     statuses: &[FolderStatus],
     looked: &mut HashMap<FolderName, Looked>,
     ghosts: &mut HashSet<FolderName>,
-) -> Result<bool, Error> {
+) -> Result<(bool, Option<Vec<FolderStatus>>), Error> {
     let mut moved = false;
     looked.retain(|name, _| statuses.iter().any(|s| s.folder.name == *name));
-    let mut wanted = Vec::new();
+    let mut changed = Vec::new();
     for status in statuses.iter().filter(|s| takes(basis, s)) {
         let name = &status.folder.name;
-        if looked.get(name).is_some_and(|l| l.status == *status) {
+        if !looked.get(name).is_some_and(|l| l.status == *status) {
+            changed.push((status, looked.remove(name)));
+        }
+    }
+    let mut wanted = Vec::new();
+    let mut asked = Vec::new();
+    for (at, (status, look)) in changed.iter().enumerate() {
+        let name = &status.folder.name;
+        if let Some(Looked { changes: Some(changes), .. }) = look {
+            // Seen in this pass: only what happened since.
+            wanted.push(Wanted { status, then: Some(&changes.cursor) });
+            asked.push((at, false));
             continue;
         }
         let before = followed(basis.overview, name, status.epoch);
@@ -155,14 +171,21 @@ async fn look(
             });
         if quiet {
             ghosts.remove(name);
-            let quiet = Looked { status: status.clone(), changes: None, full: false };
+            let quiet = Looked { status: (*status).clone(), changes: None, full: false };
             looked.insert(name.clone(), quiet);
         } else {
             wanted.push(Wanted { status, then });
+            asked.push((at, then.is_none()));
         }
     }
-    let told = source.survey(&wanted).await.map_err(at_source)?;
-    for (Wanted { status, then }, changes) in wanted.into_iter().zip(told) {
+    let mut after = None;
+    let mut told = Vec::new();
+    if !wanted.is_empty() {
+        let surveyed = source.survey(&wanted).await.map_err(at_source)?;
+        (told, after) = (surveyed.changes, Some(surveyed.after));
+    }
+    for ((at, is_whole), changes) in asked.into_iter().zip(told) {
+        let (status, earlier) = (changed[at].0, changed[at].1.take());
         let name = &status.folder.name;
         // Gone between LIST and EXAMINE, or never there: the next look tells.
         let Some(changes) = changes else {
@@ -172,12 +195,19 @@ async fn look(
         };
         ghosts.remove(name);
         moved = true;
-        let (status, changes, full) = (status.clone(), Some(changes), then.is_none());
-        looked.insert(name.clone(), Looked { status, changes, full });
+        let (changes, full) = match earlier {
+            Some(Looked { changes: Some(before), full, .. }) => {
+                let is_renewed = before.epoch != changes.epoch;
+                (before.followed_by(changes), full || is_renewed)
+            }
+            _ => (changes, is_whole),
+        };
+        let look = Looked { status: status.clone(), changes: Some(changes), full };
+        looked.insert(name.clone(), look);
     }
     let is = |f: &FollowedFolder, s: &FolderStatus| s.selectable && s.folder.name == f.name;
     let vanished = |f: &FollowedFolder| !statuses.iter().any(|s| is(f, s));
-    Ok(moved || basis.overview.folders.values().any(vanished))
+    Ok((moved || basis.overview.folders.values().any(vanished), after))
 }
 
 fn takes(basis: &Basis<'_>, status: &FolderStatus) -> bool {

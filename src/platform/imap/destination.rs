@@ -29,8 +29,9 @@ const REFUSALS: u32 = 8;
 
 #[async_trait]
 impl Destination for Imap<Writer> {
-    fn naming(&self) -> &Naming {
-        &self.session.naming
+    async fn naming(&mut self) -> Result<Naming> {
+        self.session.settle_naming().await?;
+        Ok(self.session.naming.clone())
     }
 
     async fn create_folder(&mut self, name: &FolderName, role: Option<Role>) -> Result<()> {

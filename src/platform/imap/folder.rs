@@ -76,6 +76,10 @@ impl Session {
         name: &FolderName,
         then: Option<&Mark>,
     ) -> Result<(Selected, Opening)> {
+        if then.is_some() {
+            // Whether QRESYNC is on.
+            self.settle().await?;
+        }
         self.open_folder(name, self.examining(name, then), false).await
     }
 

@@ -6,7 +6,7 @@ use super::command::Command;
 use super::folder::STATUS_ITEMS;
 use super::mark::Mark;
 use super::reply::{Counted, Listed, Reply};
-use super::session::{Next, Session};
+use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
 use crate::model::{Epoch, Folder, FolderName, FolderPath, ItemId, Role};
 use crate::platform::{Error, FolderStatus, Result};
@@ -20,19 +20,57 @@ const MAX_NAME: usize = 64 * 1024;
 const MAX_LEVELS: usize = 1000;
 /// No name that tells a role is longer, in any language, bytes.
 const LONGEST_ROLE: usize = 256;
+/// A listing of all folders that was asked for.
+pub(super) struct Listing {
+    tag: Tag,
+    /// The command asks for more than every server can tell.
+    is_extended: bool,
+    /// What STATUS is to tell.
+    items: String,
+}
+
 /// STATUS commands sent ahead; their answers fit any socket's buffer.
 const STATUS_WINDOW: usize = 50;
+/// What lists all folders on every server.
+const LIST_ALL: &str = "LIST \"\" \"*\"";
 
 impl Session {
     /// See [`crate::platform::Account::folders`]. Other people's folders are left out.
     pub(super) async fn folders(&mut self) -> Result<Vec<FolderStatus>> {
-        self.close_for_counting().await?;
+        let listing = self.ask_for_folders(self.selected.is_some()).await?;
+        self.hear_of_folders(listing).await
+    }
+
+    /// Asks for all folders, when a folder `is_open` or will be by then;
+    /// [`Session::hear_of_folders`] waits for the answer.
+    pub(super) async fn ask_for_folders(&mut self, is_open: bool) -> Result<Listing> {
+        if is_open {
+            self.close_for_counting().await?;
+        }
         let items = if self.capabilities.has("CONDSTORE") {
             format!("{STATUS_ITEMS} HIGHESTMODSEQ")
         } else {
             STATUS_ITEMS.into()
         };
-        let (listed, mut counted) = self.list(&items).await?;
+        let (command, is_extended) = self.listing(&items);
+        let tag = self.send(Command::raw("LIST", command)).await?;
+        Ok(Listing { tag, is_extended, items })
+    }
+
+    pub(super) async fn hear_of_folders(&mut self, listing: Listing) -> Result<Vec<FolderStatus>> {
+        let Listing { tag, is_extended, items } = listing;
+        let (listed, mut counted) = match self.hear_list(tag).await {
+            // Offered and yet refused: what every server has will do.
+            Err(Error::Refused { .. }) if is_extended => {
+                let tag = self.send(Command::raw("LIST", LIST_ALL)).await?;
+                self.hear_list(tag).await?
+            }
+            other => other?,
+        };
+        if self.naming.separator.is_none() {
+            self.naming.separator = listed.iter().find_map(|line| line.separator);
+        }
+        self.settle_naming().await?;
         let nodes = merged(listed, &self.foreign);
         let missing: Vec<FolderName> = nodes
             .iter()
@@ -59,9 +97,6 @@ impl Session {
     /// STATUS of the open folder tells how it stood when it was opened (RFC 9051, 6.3.11), so
     /// none may be open. Never by CLOSE, which expunges.
     async fn close_for_counting(&mut self) -> Result<()> {
-        if self.selected.is_none() {
-            return Ok(());
-        }
         if self.capabilities.has("UNSELECT") {
             self.selected = None;
             return self.send_unawaited(Command::new("UNSELECT")).await;
@@ -69,7 +104,8 @@ impl Session {
         self.send_unawaited(Command::new("NOOP")).await
     }
 
-    async fn list(&mut self, items: &str) -> Result<(Vec<Listed>, HashMap<FolderName, Counted>)> {
+    /// The command that lists all folders, and whether it asks for more than every server can tell.
+    fn listing(&self, items: &str) -> (String, bool) {
         let mut wanted = Vec::new();
         if self.capabilities.has("SPECIAL-USE") {
             wanted.push("SPECIAL-USE".to_owned());
@@ -81,35 +117,27 @@ impl Session {
             || self.capabilities.has("LIST-STATUS"))
             && !wanted.is_empty();
         if extended {
-            let command = format!("LIST \"\" \"*\" RETURN ({})", wanted.join(" "));
-            match self.list_by(command).await {
-                // Offered and yet refused: what every server has will do.
-                Err(Error::Refused { .. }) => {}
-                other => return other,
-            }
+            (format!("{LIST_ALL} RETURN ({})", wanted.join(" ")), true)
+        } else {
+            (LIST_ALL.into(), false)
         }
-        self.list_by("LIST \"\" \"*\"".into()).await
     }
 
-    async fn list_by(
-        &mut self,
-        command: String,
-    ) -> Result<(Vec<Listed>, HashMap<FolderName, Counted>)> {
+    async fn hear_list(&mut self, tag: Tag) -> Result<(Vec<Listed>, HashMap<FolderName, Counted>)> {
         let (mut listed, mut counted) = (Vec::new(), HashMap::new());
         let mut names = HashSet::new();
-        let tag = self.send(Command::raw("LIST", command)).await?;
         loop {
             // A server that must count each folder takes its time: every line buys the next.
             match self.next(tag, Bodies::None).await? {
                 Next::Data(Reply::List(folder)) => {
-                    self.check_name(&folder.name)?;
+                    self.check_name(&folder.name, folder.separator)?;
                     if names.insert(folder.name.clone()) {
                         self.earn();
                     }
                     listed.push(folder);
                 }
                 Next::Data(Reply::FolderStatus(numbers)) => {
-                    self.check_name(&numbers.name)?;
+                    self.check_name(&numbers.name, None)?;
                     if counted.insert(key(&numbers.name), numbers).is_none() {
                         self.earn();
                     }
@@ -128,10 +156,10 @@ impl Session {
         }
     }
 
-    fn check_name(&self, name: &[u8]) -> Result<()> {
+    fn check_name(&self, name: &[u8], separator: Option<char>) -> Result<()> {
         // Whatever separates, it is one of these.
         let levels = name.iter().filter(|b| b.is_ascii_punctuation()).count();
-        if levels > MAX_LEVELS && self.naming.path(name, None).segments().len() > MAX_LEVELS {
+        if levels > MAX_LEVELS && self.naming.path(name, separator).segments().len() > MAX_LEVELS {
             return Err(self.protocol(format!("a folder more than {MAX_LEVELS} levels deep")));
         }
         if name.len() > MAX_NAME {

@@ -88,6 +88,10 @@ pub(super) struct Session {
     pub(super) refusals: u32,
     /// What was asked before anybody waits for it.
     pub(super) ahead: Option<Ahead>,
+    /// What was asked of the server itself, as far as nobody has waited for it.
+    pub(super) setup: Vec<Tag>,
+    /// Is it known how folders are named?
+    pub(super) is_named: bool,
 }
 
 impl Session {
@@ -111,6 +115,8 @@ impl Session {
             last_words: None,
             refusals: 0,
             ahead: None,
+            setup: Vec::new(),
+            is_named: false,
         }
     }
 
@@ -283,7 +289,11 @@ impl Session {
                     self.heed(&saying);
                     return Ok(Next::Data(Reply::Status(saying)));
                 }
-                other => return Ok(Next::Data(other)),
+                other => {
+                    if let Some(reply) = self.note_setup(other)? {
+                        return Ok(Next::Data(reply));
+                    }
+                }
             }
         }
     }

@@ -1,35 +1,19 @@
-//! What is asked once, right after signing in, all in one round trip: who we are, what is switched
-//! on, how folders are named.
+//! What is asked once, right after signing in: who we are, what is switched on, how folders are
+//! named. Nobody waits for it until it matters: the first real command is already on its way.
 
 use super::command::{Command, quoted};
 use super::names::decode;
 use super::reply::{Namespaces, Reply};
-use super::session::{Session, Tag};
+use super::session::Session;
 use crate::platform::{Error, Options, Result};
 
 /// Each folder is compared with each of them.
 const MAX_NAMESPACES: usize = 1000;
 
-/// What came of it.
-#[derive(Default)]
-struct Heard {
-    spaces: Option<Namespaces>,
-    enabled: bool,
-}
-
-impl Heard {
-    fn hear(&mut self, reply: Reply) {
-        match reply {
-            Reply::Namespace(found) => self.spaces = Some(found),
-            Reply::Enabled(names) => self.enabled |= names.iter().any(|name| name == "QRESYNC"),
-            _ => {}
-        }
-    }
-}
-
-/// Introduces drover, learns how folders are named, and switches QRESYNC on where it is wanted
-/// and offered (RFC 5161; RFC 7162, 3.2.3): it is only taken while no folder is open yet.
-pub(super) async fn settle_in(
+/// Introduces drover, asks how folders are named, and switches QRESYNC on where it is wanted and
+/// offered (RFC 5161; RFC 7162, 3.2.3): it is only taken while no folder is open yet.
+/// [`Session::settle`] waits for the answers.
+pub(super) async fn begin(
     session: &mut Session,
     options: &Options,
     wants_qresync: bool,
@@ -37,19 +21,15 @@ pub(super) async fn settle_in(
     introduce(session, options).await?;
     let has = |name: &str| session.capabilities.has(name);
     let enables = wants_qresync && has("QRESYNC") && has("ENABLE");
-    let mut asked: Vec<(&'static str, Tag)> = Vec::new();
     if enables {
-        asked.push(("ENABLE", session.send(Command::raw("ENABLE", "ENABLE QRESYNC")).await?));
+        let enable = session.send(Command::raw("ENABLE", "ENABLE QRESYNC")).await?;
+        session.setup.push(enable);
     }
     if session.capabilities.has("NAMESPACE") {
-        asked.push(("NAMESPACE", session.send(Command::new("NAMESPACE")).await?));
+        let namespace = session.send(Command::new("NAMESPACE")).await?;
+        session.setup.push(namespace);
     }
-    let mut heard = Heard::default();
-    for (verb, tag) in asked {
-        tolerant(session.finish(tag, verb, |reply| heard.hear(reply)).await)?;
-    }
-    session.qresync = enables && heard.enabled;
-    find_naming(session, heard.spaces.unwrap_or_default()).await
+    Ok(())
 }
 
 /// Says who we are (RFC 2971); some servers serve only who does. Refusals do no harm.
@@ -65,29 +45,61 @@ async fn introduce(session: &mut Session, options: &Options) -> Result<()> {
     session.send_unawaited(Command::raw("ID", id)).await
 }
 
-/// Learns the separator, and below which prefix folders live (RFC 2342).
-async fn find_naming(session: &mut Session, spaces: Namespaces) -> Result<()> {
-    if let Some((prefix, separator)) = spaces.personal.into_iter().next() {
-        session.naming.prefix = decode(&prefix).into_owned();
-        session.naming.separator = separator;
+impl Session {
+    /// Takes what tells of the server itself; gives back what does not.
+    pub(super) fn note_setup(&mut self, reply: Reply) -> Result<Option<Reply>> {
+        // Unasked, it would change what folders are called.
+        if self.setup.is_empty() {
+            return Ok(Some(reply));
+        }
+        match reply {
+            Reply::Namespace(spaces) => self.note_naming(spaces)?,
+            Reply::Enabled(names) => self.qresync |= names.iter().any(|name| name == "QRESYNC"),
+            other => return Ok(Some(other)),
+        }
+        Ok(None)
     }
-    if spaces.foreign.len() > MAX_NAMESPACES {
-        return Err(session.protocol(format!("more than {MAX_NAMESPACES} namespaces")));
+
+    /// The separator, and below which prefix folders live (RFC 2342).
+    fn note_naming(&mut self, spaces: Namespaces) -> Result<()> {
+        if let Some((prefix, separator)) = spaces.personal.into_iter().next() {
+            self.naming.prefix = decode(&prefix).into_owned();
+            self.naming.separator = separator;
+        }
+        if spaces.foreign.len() > MAX_NAMESPACES {
+            return Err(self.protocol(format!("more than {MAX_NAMESPACES} namespaces")));
+        }
+        // An empty prefix is no mark of anybody's folders.
+        self.foreign =
+            spaces.foreign.into_iter().map(|(p, _)| p).filter(|p| !p.is_empty()).collect();
+        Ok(())
     }
-    // An empty prefix is no mark of anybody's folders.
-    session.foreign =
-        spaces.foreign.into_iter().map(|(p, _)| p).filter(|p| !p.is_empty()).collect();
-    if session.naming.separator.is_none() {
-        let mut separator = None;
-        let hear = |reply| {
-            if let Reply::List(root) = reply {
-                separator = root.separator;
-            }
-        };
-        tolerant(session.exec(Command::raw("LIST", "LIST \"\" \"\""), hear).await)?;
-        session.naming.separator = separator;
+
+    /// Waits until what was asked of the server itself is answered. A refusal does no harm.
+    pub(super) async fn settle(&mut self) -> Result<()> {
+        while let Some(&tag) = self.setup.first() {
+            self.end_of(tag, |_| ()).await?;
+            self.setup.remove(0);
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Makes sure that it is known how folders are named.
+    pub(super) async fn settle_naming(&mut self) -> Result<()> {
+        self.settle().await?;
+        if !self.is_named && self.naming.separator.is_none() {
+            let mut separator = None;
+            let hear = |reply| {
+                if let Reply::List(root) = reply {
+                    separator = root.separator;
+                }
+            };
+            tolerant(self.exec(Command::raw("LIST", "LIST \"\" \"\""), hear).await)?;
+            self.naming.separator = separator;
+        }
+        self.is_named = true;
+        Ok(())
+    }
 }
 
 /// A refusal of something that is merely nice to have.

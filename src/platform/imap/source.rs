@@ -19,7 +19,7 @@ use crate::definition;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, ItemId};
 use crate::platform::{
-    Changes, Error, FolderStatus, Message, Options, Refusal, Result, Source, Wanted,
+    Changes, Error, FolderStatus, Message, Options, Refusal, Result, Source, Surveyed, Wanted,
 };
 
 /// Refusals in a row, with no message between them, that are still taken for single messages'.
@@ -56,7 +56,7 @@ impl Source for Imap<Reader> {
         self.session.changes(folder, then).await
     }
 
-    async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Changes>>> {
+    async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed> {
         self.session.survey(wanted).await
     }
 

@@ -1,4 +1,5 @@
-//! What changed in many folders: as `changes` tells of each, without a round trip for each.
+//! What changed in many folders: as `changes` tells of each, without a round trip for each; and how
+//! all folders stand afterwards, which tells whether anything moved meanwhile.
 //!
 //! What LIST-STATUS told foretells what each folder will have to be asked. That is sent right
 //! behind its EXAMINE, and the next folders' behind that, before any of it is answered. A server
@@ -11,6 +12,7 @@ use std::collections::VecDeque;
 use super::changes::{Findings, Question, listings};
 use super::command::{Chunk, Command};
 use super::folder::Opening;
+use super::folders::Listing;
 use super::look::tolerate_expunged;
 use super::mark::Mark;
 use super::reply::Reply;
@@ -18,7 +20,7 @@ use super::saying::Saying;
 use super::session::{Next, Selected, Session, Tag};
 use super::wire::Bodies;
 use crate::model::FolderName;
-use crate::platform::{Changes, Error, Result, Wanted};
+use crate::platform::{Changes, Error, Result, Surveyed, Wanted};
 
 /// Commands sent ahead …
 const WINDOW: usize = 32;
@@ -96,8 +98,14 @@ enum Outcome {
 
 impl Session {
     /// See [`crate::platform::Source::survey`].
-    pub(super) async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Option<Changes>>> {
-        let outcomes = self.survey_ahead(wanted).await?;
+    pub(super) async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed> {
+        let (outcomes, listing) = self.survey_ahead(wanted).await?;
+        // What is asked alone is asked after that listing.
+        let is_open = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Open));
+        let after = match listing {
+            Some(listing) => Some(self.hear_of_folders(listing).await?).filter(|_| !is_open),
+            None => None,
+        };
         let mut told = Vec::with_capacity(wanted.len());
         for (wanted, outcome) in wanted.iter().zip(outcomes) {
             told.push(match outcome {
@@ -113,18 +121,27 @@ impl Session {
                 }
             });
         }
-        Ok(told)
+        let after = match after {
+            Some(after) => after,
+            None => self.folders().await?,
+        };
+        Ok(Surveyed { changes: told, after })
     }
 
-    /// Asks all that can be asked ahead. Whatever comes of it, no answer is left on the way.
-    async fn survey_ahead(&mut self, wanted: &[Wanted<'_>]) -> Result<Vec<Outcome>> {
+    /// Asks all that can be asked ahead, and behind it for all folders. Of the latter alone the
+    /// answer is still on the way then.
+    async fn survey_ahead(
+        &mut self,
+        wanted: &[Wanted<'_>],
+    ) -> Result<(Vec<Outcome>, Option<Listing>)> {
         let mut outcomes: Vec<Outcome> = wanted.iter().map(|_| Outcome::Open).collect();
+        let (n_wanted, mut n_heard) = (wanted.len(), 0);
         let mut wanted = wanted.iter().enumerate();
         let mut next: Option<Inquiry<'_, Command>> = None;
         let mut sent: VecDeque<Inquiry<'_, Tag>> = VecDeque::new();
         let (mut commands, mut bytes) = (0, 0);
         let mut open = self.selected.take();
-        let mut failed = None;
+        let (mut failed, mut listing) = (None, None);
         loop {
             if next.is_none() {
                 next = wanted.find_map(|(at, wanted)| Inquiry::new(self, at, wanted));
@@ -147,9 +164,18 @@ impl Session {
                 }
                 continue;
             }
+            let all_are_sent = next.is_none() && sent.len() + n_heard == n_wanted;
+            if all_are_sent && listing.is_none() && failed.is_none() && !self.peer.is_strained() {
+                match self.ask_for_folders(true).await {
+                    Ok(asked) => listing = Some(asked),
+                    Err(error) => failed = Some(error),
+                }
+                continue;
+            }
             let Some(inquiry) = sent.pop_front() else { break };
             commands -= inquiry.commands();
             bytes -= inquiry.bytes;
+            n_heard += 1;
             let at = inquiry.at;
             match self.hear_out(inquiry, &mut open).await {
                 Ok(outcome) => outcomes[at] = outcome,
@@ -160,8 +186,9 @@ impl Session {
         if let Some(error) = failed {
             return Err(error);
         }
-        self.selected = open;
-        Ok(outcomes)
+        let is_closed = listing.is_some() && self.capabilities.has("UNSELECT");
+        self.selected = open.filter(|_| !is_closed);
+        Ok((outcomes, listing))
     }
 
     /// Reads all answers about a folder. `open` is the folder that is open then.

@@ -20,7 +20,7 @@ use chrono::Utc;
 use crate::definition::Mailbox;
 use crate::model::fingerprint::NORMALISATION;
 use crate::model::{Folder, FolderName, FolderPath};
-use crate::platform::FolderStatus;
+use crate::platform::{FolderStatus, Naming};
 
 use super::lane::{Landing, Lane, at_destination, at_source};
 use super::naming::Namer;
@@ -86,7 +86,8 @@ pub async fn verify(
     progress.enter(Stage::Surveying);
     let ours = lane.source.folders().await.map_err(at_source)?;
     let theirs = lane.destination.folders().await.map_err(at_destination)?;
-    let groups = groups(mailbox, &lane, &ours, &theirs);
+    let naming = lane.destination.naming().await.map_err(at_destination)?;
+    let groups = groups(mailbox, &naming, &ours, &theirs);
     let all = groups.iter().flat_map(|group| &group.sources).map(|(_, n)| n).sum();
     progress.expect(all, 0);
     progress.enter(Stage::Transferring);
@@ -121,12 +122,11 @@ pub async fn verify(
 /// Which folders are compared with which.
 fn groups(
     mailbox: &Mailbox,
-    lane: &Lane,
+    naming: &Naming,
     ours: &[FolderStatus],
     theirs: &[FolderStatus],
 ) -> Vec<Group> {
-    let naming = lane.destination.naming().clone();
-    let namer = Namer::new(&mailbox.folders, &naming, ours, theirs);
+    let namer = Namer::new(&mailbox.folders, naming, ours, theirs);
     let takes = |f: &&FolderStatus| f.selectable && mailbox.select.takes_folder(&f.folder);
     let mut groups: BTreeMap<FolderPath, Group> = BTreeMap::new();
     for status in ours.iter().filter(takes) {
