@@ -103,6 +103,7 @@ async fn fill(mailbox: MailboxLedger, n_records: u64) -> Outcome {
             date: row.date,
             moved_from: None,
             flagged: None,
+            removed: None,
         });
         let intent = Intent {
             no: first,

@@ -5,6 +5,7 @@ mod support;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use drover::definition::MaxDelete;
 use drover::flow::Memory;
 use drover::model::PassKind;
 use drover::platform;
@@ -281,4 +282,48 @@ async fn mail_moved_on_after_a_crash_is_not_copied_a_second_time() {
     world.seed().await;
     world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
     assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_folder_whose_messages_have_to_be_moved_is_moved_whole_after_a_cut() {
+    let mut world = World::new().await;
+    let tap = world.tap_destination();
+    let mut here = world.at_source();
+    here.create("Old");
+    here.append_many("Old", &["one", "two", "three"].map(note));
+    world.seed().await;
+    // There is a folder of that name: theirs cannot be renamed to it.
+    world.at_destination().create("New");
+    here.rename_folder("Old", "New");
+    tap.set(When::verb("UID MOVE"), What::Cut);
+    world.try_pass(PassKind::Delta).await.expect_err("the connection is cut");
+    world.delta().await;
+    let mut there = world.at_destination();
+    assert_eq!(subjects(&mut there, "New"), ["one", "two", "three"]);
+    assert_eq!(subjects(&mut there, "Old"), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_drover_removed_without_an_answer_is_not_taken_for_removed_by_its_user() {
+    for moves in [true, false] {
+        let mut world = World::new().await;
+        world.mailbox.carry.deletes = true;
+        world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+        world.mailbox.carry.moves = moves;
+        let tap = world.tap_destination();
+        let mut here = world.at_source();
+        for folder in ["A", "B"] {
+            here.create(folder);
+        }
+        here.append_many("A", &["one", "two"].map(note));
+        world.seed().await;
+        // Looked at between the two halves of a move, it is gone from one folder and not yet in
+        // the other.
+        here.expunge_uids("A", &[1]);
+        tap.set(When::verb("UID EXPUNGE").answered(), What::Cut);
+        world.try_pass(PassKind::Delta).await.expect_err("the answer is cut off");
+        here.append_many("B", &[note("one")]);
+        world.delta().await;
+        world.assert_same();
+    }
 }

@@ -1,6 +1,6 @@
 //! The rows of the ledger and the changes that are made to them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -50,6 +50,9 @@ pub struct FollowedFolder {
     pub selection: u64,
     /// Where its messages go.
     pub place: PlaceNo,
+    /// Where they went before, as long as some of them may still be there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub leaving: BTreeSet<PlaceNo>,
     /// Messages left out by the selection.
     pub filtered: IdSet,
 }
@@ -221,6 +224,9 @@ pub struct IntentItem {
     /// Present: its copy with this id is being given `flags`; the base is in its record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flagged: Option<ItemId>,
+    /// Present: its copy with this id is being removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub removed: Option<ItemId>,
     /// SHA-256 of the normalised content of a message that is being copied and that headers do not
     /// tell from others.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,7 @@
 //! What the parts of a survey share: what is known before, and what is known so far.
 
+use std::collections::BTreeSet;
+
 use crate::definition::Mailbox;
 use crate::ledger::{Counts, FolderNo, FollowedFolder, MailboxLedger, Overview, PlaceNo, Record};
 use crate::model::{Epoch, Folder, FolderName, PassKind};
@@ -29,6 +31,8 @@ pub(crate) struct Work {
     pub(crate) full: bool,
     pub(crate) diff: Diff,
     pub(crate) relocations: Vec<Record>,
+    /// The places these are in.
+    pub(crate) leaving: BTreeSet<PlaceNo>,
     pub(crate) counts: Counts,
     pub(crate) status: FolderStatus,
     /// The ledger's word of it, under its present name.

@@ -339,6 +339,7 @@ impl<'a> Copy<'a> {
             date: p.named.date,
             moved_from: None,
             flagged: None,
+            removed: None,
             content: p.content,
         };
         Change::PutIntent(Intent {

@@ -1,15 +1,25 @@
 //! Messages that left the source: their records are kept aside, or their copies removed where the
 //! definition says so (law 5).
+//!
+//! A removal has an intent like everything that is written (law 2): should no answer come, what is
+//! gone then was not taken away by the destination's user, and is brought again if it turns up
+//! elsewhere at the source.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::ledger::{Change, FolderNo, MailboxLedger, Place, PlaceNo, Record, Retired};
-use crate::model::IdSet;
+use chrono::Utc;
+
+use crate::ledger::{
+    Change, FolderNo, Intent, IntentItem, MailboxLedger, Place, PlaceNo, Record, Retired,
+};
+use crate::model::{Epoch, IdSet, ItemId};
 use crate::platform;
 
 use super::Error;
 use super::job::{Job, STEP};
 use super::lane::{Lane, at_destination};
+use super::mend::open;
 use super::plan::Departure;
 
 impl Job {
@@ -17,7 +27,8 @@ impl Job {
     pub(super) async fn depart(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
         let departures = std::mem::take(&mut self.folders[folder].departures);
         let no = self.folders[folder].no;
-        self.tally.removed += depart(&self.ledger, lane, &self.places, no, departures).await?;
+        self.tally.removed +=
+            depart(&self.ledger, lane, &self.places, &self.intents, no, departures).await?;
         let moot = std::mem::take(&mut self.folders[folder].moot_failures);
         if !moot.is_empty() {
             self.commit(vec![Change::DropFailures(no, moot)]).await?;
@@ -31,6 +42,7 @@ pub(crate) async fn depart(
     ledger: &MailboxLedger,
     lane: &mut Lane,
     places: &BTreeMap<PlaceNo, Place>,
+    intents: &AtomicU64,
     no: FolderNo,
     departures: Vec<Departure>,
 ) -> Result<u64, Error> {
@@ -48,6 +60,8 @@ pub(crate) async fn depart(
         let (Some(place), Some(epoch)) = (place, place.and_then(|p| p.epoch)) else { continue };
         for step in records.chunks(STEP) {
             let ids: IdSet = step.iter().filter_map(|r| r.at).collect();
+            let intent = intents.fetch_add(1, Ordering::Relaxed);
+            ledger.commit(vec![removal(intent, place.no, epoch, no, step)]).await?;
             match lane.destination.remove(&place.name, epoch, &ids).await {
                 // Its user removed the folder, or made it anew: nothing of ours is there.
                 Ok(()) | Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {
@@ -55,7 +69,7 @@ pub(crate) async fn depart(
                 Err(error) => return Err(at_destination(error)),
             }
             let ids = step.iter().map(|r| r.id).collect();
-            ledger.commit(vec![Change::DropRecords(no, ids)]).await?;
+            ledger.commit(vec![Change::DropRecords(no, ids), Change::DropIntent(intent)]).await?;
             removed += step.len() as u64;
         }
     }
@@ -65,6 +79,54 @@ pub(crate) async fn depart(
         ledger.commit(changes).await?;
     }
     Ok(removed)
+}
+
+fn removal(no: u64, place: PlaceNo, epoch: Epoch, folder: FolderNo, records: &[Record]) -> Change {
+    let item = |record: &Record| IntentItem {
+        folder,
+        id: record.id,
+        flags: record.flags.clone(),
+        fingerprint: record.fingerprint,
+        size: record.size,
+        date: record.date,
+        moved_from: None,
+        flagged: None,
+        removed: record.at,
+        content: None,
+    };
+    let items = records.iter().map(item).collect();
+    // Nothing lands.
+    let next = ItemId(0);
+    Change::PutIntent(Intent { no, place, epoch, next, made: Utc::now(), items })
+}
+
+/// Books which of an intent's copies were removed: those that are not there any more.
+pub(crate) async fn settle(
+    ledger: &MailboxLedger,
+    places: &BTreeMap<PlaceNo, Place>,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<(), Error> {
+    let mut changes = vec![Change::DropIntent(intent.no)];
+    let destination = lane.destination.as_mut();
+    if let Some(place) = places.get(&intent.place)
+        && let Some((epoch, _)) = open(destination, place).await?
+        && epoch == intent.epoch
+    {
+        let ids: IdSet = intent.items.iter().filter_map(|item| item.removed).collect();
+        let seen = destination.sight(&place.name, &ids).await.map_err(at_destination)?;
+        let there: IdSet = seen.iter().map(|s| s.id).collect();
+        for item in &intent.items {
+            let records = ledger.records(item.folder, &IdSet::range(item.id, item.id)).await?;
+            let same = |r: &Record| r.place == intent.place && r.at == item.removed;
+            if item.removed.is_some_and(|at| !there.contains(at)) && records.iter().any(same) {
+                let ids = IdSet::range(item.id, item.id);
+                changes.push(Change::DropRecords(item.folder, ids));
+            }
+        }
+    }
+    ledger.commit(changes).await?;
+    Ok(())
 }
 
 fn retire(record: &Record) -> Retired {

@@ -86,6 +86,7 @@ impl Job {
                 date: f.record.date,
                 moved_from: None,
                 flagged: f.record.at,
+                removed: None,
             };
             let intent = self.intent();
             self.commit(vec![Change::PutIntent(Intent {

@@ -1,7 +1,7 @@
 //! Gives every source folder its row in the ledger and its place at the destination; finds out
 //! which of them were renamed.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::ledger::{FolderNo, FollowedFolder, Place, PlaceNo, Record};
 use crate::model::{FolderName, IdSet};
@@ -159,6 +159,7 @@ impl<'a> Folding<'a> {
             full,
             diff: Diff::default(),
             relocations: Vec::new(),
+            leaving: BTreeSet::new(),
             counts,
             status,
             before,

@@ -12,11 +12,11 @@ use crate::ledger::{
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId};
 use crate::platform::{ContentDigest, Destination, Sighting};
 
-use super::Error;
 use super::job::unfile;
 use super::lane::{Lane, at_destination};
 use super::pairing::{Paired, Sizes, Trait, by_digest, pair};
 use super::recognise::stranger;
+use super::{Error, departures};
 
 /// A server may still be at work on the last thing it was sent before the connection broke.
 async fn quiet_down(youngest: DateTime<Utc>, grace: Duration) {
@@ -74,6 +74,8 @@ pub(crate) async fn intents(
             flags(ledger, &places, lane, intent).await?;
         } else if intent.items.iter().any(|item| item.moved_from.is_some()) {
             moves(ledger, &mut places, lane, intent).await?;
+        } else if intent.items.iter().any(|item| item.removed.is_some()) {
+            departures::settle(ledger, &places, lane, intent).await?;
         } else {
             copies(ledger, &mut places, lane, intent).await?;
         }
@@ -302,7 +304,8 @@ async fn forget_copy(ledger: &MailboxLedger, from: &MovedFrom) -> Result<Vec<Cha
     })
 }
 
-async fn open(
+/// Opens a place: the epoch of its ids, and its UIDNEXT. `None` if it is not there any more.
+pub(crate) async fn open(
     destination: &mut dyn Destination,
     place: &Place,
 ) -> Result<Option<(Epoch, ItemId)>, Error> {

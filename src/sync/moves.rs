@@ -47,6 +47,7 @@ impl Job {
                     filed: of.filed,
                 }),
                 flagged: None,
+                removed: None,
             };
             self.commit(vec![Change::PutIntent(Intent {
                 no: intent,
@@ -161,8 +162,12 @@ impl Job {
         };
         let moves: Vec<_> =
             std::mem::take(&mut plan.relocations).into_iter().map(as_moves).collect();
+        if moves.is_empty() {
+            return Ok(());
+        }
         let n = moves.len() as u64;
         self.move_in(lane, folder, opened, moves).await?;
+        self.followed[folder].leaving.clear();
         // They were counted as being there all along.
         self.tally.accounts.already_there -= n;
         Ok(())

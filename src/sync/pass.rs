@@ -278,7 +278,8 @@ impl Pass<'_> {
         let mut lane = lane;
         for folder in plan.closed {
             let no = folder.no;
-            tally.removed += depart(self.ledger, &mut lane, &places, no, folder.departures).await?;
+            tally.removed +=
+                depart(self.ledger, &mut lane, &places, &intents, no, folder.departures).await?;
             changes.push(Change::DropFolder(no));
         }
         changes.extend(settled.into_iter().map(Change::DropIntent));

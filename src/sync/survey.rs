@@ -279,13 +279,17 @@ async fn compare(basis: &Basis<'_>, source: &mut dyn Source, work: &mut Work) ->
 /// Finds the settled messages that are not where the folder goes now, after a rename that could
 /// not be carried as one, or another map in the definition.
 async fn relocate(basis: &Basis<'_>, work: &mut Work) -> Result<(), Error> {
-    let moved_place = work.before.as_ref().filter(|f| f.place != work.place).map(|f| f.place);
+    work.leaving = work.before.as_ref().map(|f| f.leaving.clone()).unwrap_or_default();
+    work.leaving.extend(work.before.as_ref().map(|f| f.place));
+    work.leaving.remove(&work.place);
     let mirrors = basis.kind.mirrors() && basis.mailbox.carry.moves;
-    if let Some(old) = moved_place.filter(|_| mirrors) {
+    if mirrors && !work.leaving.is_empty() {
         let gone: HashSet<ItemId> = work.diff.gone.iter().map(|r| r.id).collect();
         let records = all_records(basis.ledger, work.no).await?;
-        let stay = |r: &Record| r.place == old && r.at.is_some() && !gone.contains(&r.id);
+        let left = |r: &Record| work.leaving.contains(&r.place) && r.at.is_some();
+        let stay = |r: &Record| left(r) && !gone.contains(&r.id);
         work.relocations = records.into_iter().filter(stay).collect();
+        work.leaving.retain(|place| work.relocations.iter().any(|r| r.place == *place));
     }
     Ok(())
 }
@@ -345,6 +349,7 @@ fn finish(
         cursor: work.before.as_ref().filter(|f| f.epoch == epoch).and_then(|f| f.cursor.clone()),
         selection: work.before.as_ref().map_or(0, |f| f.selection),
         place: work.place,
+        leaving: work.leaving,
         filtered: diff.filtered.clone(),
     };
     let flags = if basis.mailbox.carry.flags { diff.flagged } else { Vec::new() };

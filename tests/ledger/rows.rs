@@ -1,6 +1,6 @@
 //! Every row comes back as it was put in; leases, locks, versions.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::os::unix::fs::PermissionsExt;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -28,6 +28,7 @@ pub(crate) fn folder(no: FolderNo, path: &str) -> FollowedFolder {
         cursor: Some(Cursor(vec![0, 255, 3])),
         selection: u64::MAX,
         place: PlaceNo(1),
+        leaving: BTreeSet::new(),
         filtered: IdSet::range(ItemId(2), ItemId(5)),
     }
 }
@@ -59,6 +60,7 @@ fn intent(no: u64) -> Intent {
         date: Some(1_12),
         moved_from,
         flagged: None,
+        removed: None,
     };
     let moved = MovedFrom {
         place: PlaceNo(2),
