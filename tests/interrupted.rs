@@ -327,3 +327,31 @@ async fn a_copy_that_drover_removed_without_an_answer_is_not_taken_for_removed_b
         world.assert_same();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_was_refused_and_is_then_moved_from_elsewhere_is_no_failure_any_more() {
+    for cut in [false, true] {
+        let mut world = World::new().await;
+        let tap = world.tap_destination();
+        let mut here = world.at_source();
+        for folder in ["A", "B"] {
+            here.create(folder);
+            here.append_many(folder, &[note(&format!("{folder} one"))]);
+        }
+        world.seed().await;
+        here.uid_copy("A", &[1], "B");
+        tap.set(When::verb("APPEND"), What::answer("NO [INUSE] the folder is busy"));
+        assert_eq!(world.delta().await.record.accounts.lost(), 1);
+        here.expunge_uids("A", &[1]);
+        if cut {
+            tap.set(When::verb("UID MOVE").answered(), What::Cut);
+            world.try_pass(PassKind::Delta).await.expect_err("the answer is cut off");
+        }
+        world.delta().await;
+        // What is changed is compared with all that is known of its folder.
+        here.append_many("B", &[note("another")]);
+        let accounts = world.delta().await.record.accounts;
+        assert_eq!((accounts.copied, accounts.lost()), (1, 0));
+        world.assert_same();
+    }
+}

@@ -224,6 +224,7 @@ impl Job {
                 self.flag_later(folder, &record, item);
                 records.push(record);
             }
+            changes.push(Change::DropFailures(no, step.iter().map(|(item, _)| item.id).collect()));
             changes.push(Change::PutRecords(no, records));
             self.commit(changes).await?;
             self.tally.accounts.already_there += step.len() as u64;

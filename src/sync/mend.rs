@@ -249,6 +249,7 @@ async fn moves(
             changes.push(unfile(from.filed));
             changes.push(Change::DropStrangers(intent.place, IdSet::range(at, at)));
             let record = settled(intent, item, at, from.origin);
+            changes.push(Change::DropFailures(item.folder, IdSet::range(item.id, item.id)));
             changes.push(Change::PutRecords(item.folder, vec![record]));
             if let Some(place) = &mut place {
                 place.epoch = Some(intent.epoch);

@@ -81,6 +81,8 @@ impl Job {
                 self.flag_later(folder, &record, item);
                 records.push(record);
             }
+            // It may have been refused as a copy before its origin left.
+            changes.push(Change::DropFailures(no, run.iter().map(|(item, _)| item.id).collect()));
             changes.push(Change::PutRecords(no, records));
             changes.push(Change::PutPlace(self.place.clone()));
             self.commit(changes).await?;

@@ -84,6 +84,13 @@ pub(crate) fn run(seed: u64) -> Tally {
     if !verdict.is_clean() {
         let (story, log) = (field.herd.story(&verdict), field.drover.log());
         eprintln!("SEED={seed}: {verdict:#?}\n{story}\n{log}");
+        let Field { connections, memory, wire, .. } = &field;
+        eprintln!("connections {connections:?}, ledger {memory:?}, {wire:?}");
+        for (name, proxy) in
+            [("source", &field.before_source), ("destination", &field.before_destination)]
+        {
+            eprintln!("the {name} heard:\n{}", proxy.heard().join("\n"));
+        }
     }
     field.tally
 }
