@@ -13,7 +13,7 @@ use chrono::{DateTime, FixedOffset};
 use tokio::sync::mpsc;
 
 use crate::definition;
-use crate::flow::{Memory, Patience, Room};
+use crate::flow::{Gauge, Memory, Patience, Room};
 use crate::model::{
     Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
     Keyword, Role,
@@ -387,6 +387,8 @@ pub struct Options {
     pub veto: Vec<String>,
     /// What servers asked for on earlier connections.
     pub patience: Patience,
+    /// Told of what the server bears.
+    pub gauge: Gauge,
 }
 
 impl Default for Options {
@@ -403,6 +405,7 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").into(),
             veto: Vec::new(),
             patience: Patience::default(),
+            gauge: Gauge::default(),
         }
     }
 }
