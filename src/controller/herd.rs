@@ -75,6 +75,10 @@ pub(super) struct Run {
     pub(super) generation: Generation,
     pub(super) kind: PassKind,
     pub(super) began: DateTime<Utc>,
+    /// When it was first seen connected.
+    pub(super) connected: Option<DateTime<Utc>>,
+    /// When it was first seen carrying messages.
+    pub(super) carrying: Option<DateTime<Utc>>,
     pub(super) progress: Progress,
     pub(super) stop: CancellationToken,
     /// What a block that comes of it is under: as things stood when it began.

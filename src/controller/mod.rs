@@ -53,6 +53,11 @@ pub use herd::Memory;
 /// Events that may wait for the loop; whoever has more waits, but for the clock.
 const INBOX: usize = 1024;
 
+/// A pass that has carried messages for so long makes way if others wait for room: a few mailboxes
+/// of forty gigabytes do not keep fifty small ones waiting for days. Long beside what going on
+/// costs: a sign-in, a survey, and another look at the folders it was at.
+const TURN: Duration = Duration::from_secs(15 * 60);
+
 /// How often the loop looks around without a reason.
 const BEAT: Duration = Duration::from_secs(1);
 
@@ -80,6 +85,8 @@ pub type PassRunner =
 pub struct Settings {
     /// Passes at once, over all migrations.
     pub mailboxes: usize,
+    /// How long a pass carries messages before it makes way for others that wait.
+    pub turn: Duration,
     /// How long passes may take to stop when the daemon does.
     pub grace: Duration,
     /// After transient errors.
@@ -108,6 +115,7 @@ impl Settings {
     ) -> Self {
         Self {
             mailboxes: mailboxes.max(1),
+            turn: TURN,
             grace: Duration::from_secs(10),
             backoff: Backoff {
                 first: Duration::from_secs(5),

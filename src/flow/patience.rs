@@ -67,7 +67,7 @@ impl Patience {
         (!left.is_zero()).then(|| (left, parked.why.clone()))
     }
 
-    /// Goes easy on a server for so long: one connection a mailbox, and longer waits.
+    /// Goes easy on a server for so long: longer waits, and nothing asked ahead.
     pub fn go_easy(&self, server: &str, time: Duration) {
         let until = Instant::now() + time;
         let mut state = self.state();

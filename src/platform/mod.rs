@@ -13,7 +13,7 @@ use chrono::{DateTime, FixedOffset};
 use tokio::sync::mpsc;
 
 use crate::definition;
-use crate::flow::{Memory, Patience, Room};
+use crate::flow::{Gauge, Memory, Patience, Room};
 use crate::model::{
     Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
     Keyword, Role,
@@ -374,6 +374,8 @@ pub struct Options {
     pub veto: Vec<String>,
     /// What servers asked for on earlier connections.
     pub patience: Patience,
+    /// Told of what the server bears.
+    pub gauge: Gauge,
 }
 
 impl Default for Options {
@@ -390,6 +392,7 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").into(),
             veto: Vec::new(),
             patience: Patience::default(),
+            gauge: Gauge::default(),
         }
     }
 }

@@ -7,14 +7,15 @@ use crate::platform::{self, Naming, Opened, Source};
 
 use super::copy::Copy;
 use super::diff::item_flags;
-use super::job::{Job, STEP, record_of, unfile};
+use super::job::{Ended, Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination, at_source};
 use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
 use super::{Error, renewed};
 
 impl Job {
-    /// Does it all. Everything done before an error stands in the ledger.
-    pub(crate) async fn run(&mut self, lane: &mut Lane) -> Result<(), Error> {
+    /// Does it all, or as much as is done when the lane is wanted back. Everything done before an
+    /// error stands in the ledger.
+    pub(crate) async fn run(&mut self, lane: &mut Lane) -> Result<Ended, Error> {
         let begin = self.followed.iter().cloned().map(Change::PutFolder);
         let begin = std::iter::once(Change::PutPlace(self.place.clone())).chain(begin).collect();
         self.commit(begin).await?;
@@ -41,7 +42,9 @@ impl Job {
             match self.open(lane).await? {
                 Some(opened) => {
                     for folder in 0..self.folders.len() {
-                        self.arrivals(lane, folder, &opened).await?;
+                        if self.arrivals(lane, folder, &opened).await? == Ended::Recalled {
+                            return Ok(Ended::Recalled);
+                        }
                         self.relocate(lane, folder, &opened).await?;
                         self.store_flags(lane, folder, &opened).await?;
                     }
@@ -62,7 +65,7 @@ impl Job {
             self.depart(lane, folder).await?;
             self.close(folder).await?;
         }
-        Ok(())
+        Ok(Ended::Done)
     }
 
     /// Lets the source begin to give the first messages, before anybody waits for them.
@@ -104,6 +107,9 @@ impl Job {
         }
         created.map_err(at_destination)?;
         self.place.created = true;
+        for folder in &mut self.folders {
+            folder.create = false;
+        }
         self.commit(vec![Change::PutPlace(self.place.clone())]).await
     }
 
@@ -151,7 +157,7 @@ impl Job {
         lane: &mut Lane,
         folder: usize,
         opened: &Opened,
-    ) -> Result<(), Error> {
+    ) -> Result<Ended, Error> {
         self.refile(folder).await?;
         self.adopt(folder).await?;
         let no = self.folders[folder].no;
@@ -160,7 +166,10 @@ impl Job {
         let mut copies: Vec<Item> = Vec::new();
         let mut moves: Vec<(Item, Departed)> = Vec::new();
         let mut last = None;
-        for arrival in arrivals.into_iter().map(Some).chain([None]) {
+        let mut arrivals = arrivals.into_iter();
+        loop {
+            let arrival = arrivals.next();
+            let is_end = arrival.is_none();
             let kind = arrival.as_ref().map(std::mem::discriminant);
             if kind != last {
                 if !copies.is_empty() {
@@ -172,7 +181,16 @@ impl Job {
                     let failures = failures.into_iter().map(|f| (f.id, f)).collect();
                     let is_last = arrival.is_none() && !self.copies_after(folder);
                     let mut copy = Copy::new(&mut *self, folder, opened, failures);
-                    copy.run(lane, &std::mem::take(&mut copies), is_last).await?;
+                    let items = std::mem::take(&mut copies);
+                    let left = copy.run(lane, &items, is_last).await?;
+                    if !left.is_empty() {
+                        let left = items.into_iter().filter(|item| left.contains(item.id));
+                        let rest = left.map(Arrival::Copy).chain(arrival).chain(arrivals);
+                        // Those that were found here are adopted.
+                        let is_left = |a: &Arrival| !matches!(a, Arrival::Adopt { .. });
+                        self.folders[folder].arrivals = rest.filter(is_left).collect();
+                        return Ok(Ended::Recalled);
+                    }
                 }
                 if !moves.is_empty() {
                     self.move_in(lane, folder, opened, std::mem::take(&mut moves)).await?;
@@ -188,8 +206,10 @@ impl Job {
             if self.stop.is_cancelled() {
                 return Err(Error::Stopped);
             }
+            if is_end {
+                return Ok(Ended::Done);
+            }
         }
-        Ok(())
     }
 
     /// Has a later folder of the job anything to copy?

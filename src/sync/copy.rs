@@ -10,6 +10,7 @@ use std::collections::{HashMap, VecDeque};
 
 use chrono::Utc;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Change, Failure, Intent, IntentItem, Record};
 use crate::model::{Flags, IdSet, Item, ItemId, fingerprint};
@@ -100,25 +101,28 @@ impl<'a> Copy<'a> {
 
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
     /// pass to notice. After the `is_last` ones of the job the source may begin with the next job.
+    ///
+    /// If the lane is wanted back, what was sent is settled, and those that were not are returned.
     pub(crate) async fn run(
         &mut self,
         lane: &mut Lane,
         items: &[Item],
         is_last: bool,
-    ) -> Result<(), Error> {
+    ) -> Result<IdSet, Error> {
+        let recalled = lane.recalled.clone();
         let ids: IdSet = items.iter().map(|i| i.id).collect();
-        let mut reading = Reading::new(self.job, self.folder, ids.clone());
+        let mut reading = Reading::new(self.job, self.folder, ids.clone(), recalled.clone());
         let mut missing = ids;
         let (send, receive) = mpsc::channel(READ_AHEAD);
         let Lane { source, destination, upcoming, .. } = lane;
         let read = async {
             let read = reading.run(source.as_mut(), send).await;
-            if is_last && read.is_ok() {
+            if is_last && read.is_ok() && !recalled.is_cancelled() {
                 upcoming.begin(source.as_mut()).await;
             }
             read
         };
-        let write = self.write(destination.as_mut(), receive, &mut missing);
+        let write = self.write(destination.as_mut(), receive, &mut missing, &recalled);
         // Both are run to their end: what was read is settled even if reading broke off.
         let (read, written) = tokio::join!(read, write);
         written?;
@@ -126,7 +130,14 @@ impl<'a> Copy<'a> {
         if self.job.stop.is_cancelled() {
             return Err(Error::Stopped);
         }
-        self.settle_missing(lane, items, missing, &reading.ungiven).await
+        let left = match recalled.is_cancelled() {
+            // Those that the source hung up at are not asked for once more.
+            true => missing.difference(&reading.hung_up()),
+            false => IdSet::new(),
+        };
+        let missing = missing.difference(&left);
+        self.settle_missing(lane, items, missing, &reading.ungiven).await?;
+        Ok(left)
     }
 
     async fn write(
@@ -134,6 +145,7 @@ impl<'a> Copy<'a> {
         destination: &mut dyn Destination,
         mut receive: mpsc::Receiver<Message>,
         missing: &mut IdSet,
+        recalled: &CancellationToken,
     ) -> Result<(), Error> {
         let mut flying: VecDeque<Batch> = VecDeque::new();
         let mut growing: Vec<Parcel> = Vec::new();
@@ -143,6 +155,9 @@ impl<'a> Copy<'a> {
             if self.job.stop.is_cancelled() {
                 // What is in flight is waited for; the rest is left.
                 growing.clear();
+                open = false;
+            } else if recalled.is_cancelled() {
+                // What was taken is sent; the rest is somebody else's.
                 open = false;
             }
             while open && !is_full(&growing) {

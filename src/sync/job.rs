@@ -29,6 +29,15 @@ pub(crate) struct Tally {
     pub(crate) removed: u64,
 }
 
+/// How far a job came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// To its end.
+    Done,
+    /// Its lane was wanted back. What is left of it is in it, everything else is settled.
+    Recalled,
+}
+
 /// Everything that goes into one destination folder.
 pub(crate) struct Job {
     pub(crate) context: Context,

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::definition::{Account, Mailbox};
-use crate::flow::ConnectionPermit;
+use crate::flow::{ConnectionPermit, End, Gauge};
 use crate::platform::{self, Destination, Source};
 
 use super::queue::Upcoming;
@@ -16,51 +17,56 @@ pub(crate) struct Lane {
     pub(crate) source: Box<dyn Source>,
     pub(crate) destination: Box<dyn Destination>,
     pub(crate) upcoming: Upcoming,
-    _permits: (ConnectionPermit, ConnectionPermit),
+    /// Cancelled when others are to have it, or a server bears fewer: it is given back then, at the
+    /// next batch.
+    pub(crate) recalled: CancellationToken,
+    _permit: ConnectionPermit,
 }
 
 impl Lane {
     /// Opens a lane; waits until both servers may be connected to.
     pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
-        let servers = (server(&mailbox.source), server(&mailbox.destination));
-        let permits = context.connections.acquire_both(&servers.0, &servers.1).await;
-        Self::connect(context, mailbox, permits).await
+        let permit = context.connections.first(&ends(mailbox)).await;
+        // Boxed: it is large, and held by whoever waits for a lane.
+        Box::pin(Self::connect(context, mailbox, permit)).await
     }
 
-    /// Did a server ask for fewer connections?
-    pub(crate) fn is_one_enough(context: &Context, mailbox: &Mailbox) -> bool {
-        let patience = &context.options.patience;
-        [&mailbox.source, &mailbox.destination]
-            .into_iter()
-            .any(|a| patience.is_strained(&server(a)))
-    }
-
-    /// Opens one more lane if both servers may be connected to at once.
-    pub(crate) async fn open_another(
-        context: &Context,
-        mailbox: &Mailbox,
-    ) -> Option<Result<Self, Error>> {
-        if Self::is_one_enough(context, mailbox) {
-            return None;
+    /// Opens one more lane; waits until it is the mailbox's turn to have it.
+    ///
+    /// # Errors
+    /// Also if one of the servers takes no more connections, which is noted: it counts as refused.
+    pub(crate) async fn open_further(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
+        let ends = ends(mailbox);
+        let permit = context.connections.further(&ends).await;
+        let gauges = ends.each_ref().map(|end| permit.gauge(end));
+        let opened = Box::pin(Self::connect(context, mailbox, permit)).await;
+        if let Err(Error::Platform { side, error }) = &opened {
+            // Others stand. Whoever says why was heard when it was said.
+            let [source, destination] = &gauges;
+            let gauge = if *side == Side::Source { source } else { destination };
+            if is_shut_out(error) {
+                gauge.crowded();
+            }
         }
-        let source = context.connections.try_acquire(&server(&mailbox.source))?;
-        let destination = context.connections.try_acquire(&server(&mailbox.destination))?;
-        Some(Self::connect(context, mailbox, (source, destination)).await)
+        opened
     }
 
     async fn connect(
         context: &Context,
         mailbox: &Mailbox,
-        permits: (ConnectionPermit, ConnectionPermit),
+        permit: ConnectionPermit,
     ) -> Result<Self, Error> {
+        let [source, destination] = ends(mailbox).map(|end| options(context, permit.gauge(&end)));
         let (source, destination) = tokio::try_join!(
-            async { platform::source(&mailbox.source, &context.options).await.map_err(at_source) },
+            async { platform::source(&mailbox.source, &source).await.map_err(at_source) },
             async {
                 let account = &mailbox.destination;
-                platform::destination(account, &context.options).await.map_err(at_destination)
+                platform::destination(account, &destination).await.map_err(at_destination)
             },
         )?;
-        Ok(Self { source, destination, upcoming: Upcoming::default(), _permits: permits })
+        permit.opened();
+        let (upcoming, recalled) = (Upcoming::default(), permit.recalled().clone());
+        Ok(Self { source, destination, upcoming, recalled, _permit: permit })
     }
 
     /// Takes leave of both servers, for which nobody has to wait: a round trip and more, and the
@@ -73,22 +79,22 @@ impl Lane {
 }
 
 /// A lane that is being opened while there is still something to find out. Given up when dropped.
-pub(crate) struct Promised(AbortOnDropHandle<Option<Result<Lane, Error>>>);
+pub(crate) struct Promised(AbortOnDropHandle<Result<Lane, Error>>);
 
 impl Promised {
-    /// Begins to open one more lane, if both servers may be connected to at once.
+    /// Begins to open one more lane.
     pub(crate) fn open(context: &Context, mailbox: &Arc<Mailbox>) -> Self {
         let (context, mailbox) = (context.clone(), Arc::clone(mailbox));
-        let open = async move { Lane::open_another(&context, &mailbox).await };
+        let open = async move { Lane::open_further(&context, &mailbox).await };
         Self(AbortOnDropHandle::new(tokio::spawn(open)))
     }
 
-    /// The lane. `None`: there is none to be had.
-    pub(crate) async fn take(self) -> Option<Result<Lane, Error>> {
+    /// The lane.
+    pub(crate) async fn take(self) -> Result<Lane, Error> {
         match self.0.await {
             Ok(opened) => opened,
             Err(failed) if failed.is_panic() => std::panic::resume_unwind(failed.into_panic()),
-            Err(_) => None,
+            Err(_) => Err(Error::Stopped),
         }
     }
 }
@@ -102,8 +108,10 @@ pub(crate) struct Landing {
 impl Landing {
     /// Connects; waits until the server may be connected to.
     pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
-        let permit = context.connections.acquire(&server(&mailbox.destination)).await;
-        let opened = platform::destination(&mailbox.destination, &context.options).await;
+        let end = end(&mailbox.destination);
+        let permit = context.connections.first(std::slice::from_ref(&end)).await;
+        let options = options(context, permit.gauge(&end));
+        let opened = platform::destination(&mailbox.destination, &options).await;
         Ok(Self { destination: opened.map_err(at_destination)?, _permit: permit })
     }
 
@@ -113,8 +121,24 @@ impl Landing {
     }
 }
 
-fn server(account: &Account) -> String {
-    format!("{}:{}", account.endpoint.host, account.endpoint.port)
+fn ends(mailbox: &Mailbox) -> [End; 2] {
+    [end(&mailbox.source), end(&mailbox.destination)]
+}
+
+fn end(account: &Account) -> End {
+    let endpoint = &account.endpoint;
+    let server = format!("{}:{}", endpoint.host, endpoint.port);
+    End { server, account: account.user.clone(), most: endpoint.connections }
+}
+
+fn options(context: &Context, gauge: Gauge) -> platform::Options {
+    platform::Options { gauge, ..context.options.clone() }
+}
+
+/// Did the server not let a connection in, without saying why?
+const fn is_shut_out(error: &platform::Error) -> bool {
+    use platform::Error::{Broken, Silent, Unreachable};
+    matches!(error, Unreachable { .. } | Broken { .. } | Silent { .. })
 }
 
 pub(crate) const fn at_source(error: platform::Error) -> Error {

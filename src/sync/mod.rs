@@ -58,6 +58,15 @@ pub struct Context {
     pub settle_grace: Duration,
 }
 
+impl Context {
+    /// The same, on behalf of one mailbox: what is shared is shared fairly with others.
+    #[must_use]
+    pub(crate) fn for_mailbox(&self) -> Self {
+        let (memory, connections) = (self.memory.for_mailbox(), self.connections.for_mailbox());
+        Self { memory, connections, ..self.clone() }
+    }
+}
+
 /// How far a pass is, readable at any time from anywhere.
 #[derive(Debug, Clone, Default)]
 pub struct Progress {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use chrono::Utc;
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use crate::model::{Accounts, PassKind};
 
 use super::basis::{Basis, rules_digest};
 use super::departures::depart;
-use super::job::{Job, Tally};
+use super::job::{Ended, Job, Tally};
 use super::lane::{Lane, Promised, at_destination};
 use super::plan::{Arrival, Plan, Summary};
 use super::queue::{Queue, Upcoming};
@@ -26,6 +27,9 @@ use crate::platform;
 
 /// Unknown messages that are worth more than one lane.
 const WORTH_A_LANE: u64 = 100;
+
+/// After a further lane could not be had, it is not tried again before this.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// Runs one pass over a mailbox and files it in the history. What was done before an error or a
 /// stop stands.
@@ -40,6 +44,7 @@ pub async fn run(
     stop: &CancellationToken,
 ) -> Result<Report, Error> {
     let began = Utc::now();
+    let context = &context.for_mailbox();
     let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
     let pass = Pass { context, mailbox, kind, progress, stop, ledger: &ledger };
     // Boxed: it is large, and held by whoever waits for a pass.
@@ -355,28 +360,16 @@ impl Pass<'_> {
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
         let mut set = JoinSet::new();
-        for n in 1..workers {
-            let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
-            let (queue, halt) = (queue.clone(), halt.clone());
-            let lane = promised.next().unwrap_or_else(|| Promised::open(&context, &mailbox));
-            set.spawn(async move {
-                match lane.take().await {
-                    Some(Ok(lane)) => {
-                        let more = || !Lane::is_one_enough(&context, &mailbox);
-                        let (done, lane, error) = worker(lane, queue, &halt, more).await;
-                        lane.close();
-                        (done, error)
-                    }
-                    // One lane is enough to go on; what is wrong will show there.
-                    Some(Err(error)) => {
-                        tracing::debug!(lane = n, %error, "no further connection");
-                        (Vec::new(), None)
-                    }
-                    None => (Vec::new(), None),
-                }
-            });
+        for _ in 1..workers {
+            let further = Further {
+                context: self.context.clone(),
+                mailbox: Arc::clone(self.mailbox),
+                queue: queue.clone(),
+                halt: halt.clone(),
+            };
+            set.spawn(further.work(promised.next()));
         }
-        let (mut done, lane, mut error) = worker(lane, queue, &halt, || true).await;
+        let (mut done, mut lane, mut error) = worker(lane, &queue, &halt).await;
         while let Some(joined) = set.join_next().await {
             match joined {
                 Ok((more, failed)) => {
@@ -388,6 +381,12 @@ impl Pass<'_> {
                     };
                 }
                 Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+            if error.is_none() && !queue.is_empty() {
+                // Left by a lane that was wanted back.
+                let (more, same, failed) = worker(lane, &queue, &halt).await;
+                done.extend(more);
+                (lane, error) = (same, failed);
             }
         }
         match error {
@@ -423,25 +422,83 @@ async fn create(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error> {
     }
 }
 
+/// Works with lanes beyond the first, one after the other, as long as there is something to do.
+struct Further {
+    context: Context,
+    mailbox: Arc<Mailbox>,
+    queue: Queue,
+    halt: CancellationToken,
+}
+
+impl Further {
+    async fn work(self, mut promised: Option<Promised>) -> (Vec<Job>, Option<Error>) {
+        let mut done = Vec::new();
+        while !self.halt.is_cancelled() {
+            let open = || Promised::open(&self.context, &self.mailbox);
+            let promise = promised.take().unwrap_or_else(open);
+            let Some(opened) = self.unless_over(promise.take()).await else { break };
+            let lane = match opened {
+                Ok(lane) => lane,
+                Err(error) => {
+                    // One lane is enough to go on; what is wrong will show there.
+                    tracing::debug!(%error, "no further connection");
+                    if error.retry() == platform::Retry::Never {
+                        break;
+                    }
+                    if self.unless_over(tokio::time::sleep(AGAIN)).await.is_none() {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            let recalled = lane.recalled.clone();
+            let (more, lane, error) = worker(lane, &self.queue, &self.halt).await;
+            lane.close();
+            done.extend(more);
+            if error.is_some() {
+                return (done, error);
+            }
+            if !recalled.is_cancelled() {
+                break;
+            }
+        }
+        (done, None)
+    }
+
+    /// Waits for something, but not beyond the last job's beginning.
+    async fn unless_over<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.halt.cancelled() => None,
+            done = what => Some(done),
+            () = self.queue.drained() => None,
+        }
+    }
+}
+
 async fn worker(
     mut lane: Lane,
-    queue: Queue,
+    queue: &Queue,
     halt: &CancellationToken,
-    more: impl Fn() -> bool + Send,
 ) -> (Vec<Job>, Lane, Option<Error>) {
     let mut done = Vec::new();
     lane.upcoming = Upcoming::of(queue.clone());
-    while !halt.is_cancelled() {
-        // What was claimed nobody else will do.
+    while !halt.is_cancelled() && !lane.recalled.is_cancelled() {
         let claimed = lane.upcoming.take();
-        let next = claimed.or_else(|| if more() { queue.pop() } else { None });
-        let Some(mut job) = next else { break };
+        let Some(mut job) = claimed.or_else(|| queue.pop()) else { break };
         job.stop = halt.clone();
-        if let Err(error) = job.run(&mut lane).await {
-            halt.cancel();
-            return (done, lane, Some(error));
+        match job.run(&mut lane).await {
+            Ok(Ended::Done) => done.push(job),
+            Ok(Ended::Recalled) => queue.give_back(job),
+            Err(error) => {
+                halt.cancel();
+                return (done, lane, Some(error));
+            }
         }
-        done.push(job);
+    }
+    // What was claimed nobody else would do.
+    if let Some(job) = lane.upcoming.take() {
+        queue.give_back(job);
     }
     (done, lane, None)
 }

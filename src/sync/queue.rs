@@ -1,22 +1,52 @@
 //! Jobs that wait for a lane, the largest first.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
 use crate::platform::Source;
 
 /// What the lanes of a pass work off together.
 #[derive(Clone, Default)]
-pub(crate) struct Queue(Arc<Mutex<VecDeque<Job>>>);
+pub(crate) struct Queue {
+    jobs: Arc<Mutex<VecDeque<Job>>>,
+    drained: CancellationToken,
+}
 
 impl Queue {
     pub(crate) fn new(jobs: Vec<Job>) -> Self {
-        Self(Arc::new(Mutex::new(jobs.into())))
+        Self { jobs: Arc::new(Mutex::new(jobs.into())), drained: CancellationToken::new() }
     }
 
     pub(crate) fn pop(&self) -> Option<Job> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+        let job = self.lock().pop_front();
+        if job.is_none() {
+            self.drained.cancel();
+        }
+        job
+    }
+
+    /// Puts back what is left of a job: whoever is free goes on with it.
+    pub(crate) fn give_back(&self, mut job: Job) {
+        // On a connection that is given up.
+        job.announced = false;
+        self.lock().push_front(job);
+    }
+
+    /// Until somebody wanted a job and found none. What is given back later is for those who
+    /// have a lane.
+    pub(crate) async fn drained(&self) {
+        self.drained.cancelled().await;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
+        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,6 +1,11 @@
 //! When a mailbox is due, and whose turn it is.
 
+use chrono::TimeDelta;
+
 use super::super::*;
+
+/// A pass that has not begun after so long waits for a connection.
+const CONNECTED: TimeDelta = TimeDelta::minutes(1);
 
 impl Controller {
     /// The clock says that a migration is due; the schedule knows which mailboxes are.
@@ -42,14 +47,56 @@ impl Controller {
     /// Starts passes while there is room.
     pub(in crate::controller) fn fill(&mut self) {
         while !self.stopping && self.running.values().sum::<usize>() < self.settings.mailboxes {
-            let (running, snapshot) = (&self.running, &self.snapshot);
+            let Self { turns, running, snapshot, .. } = self;
             let has_room = |name: &MigrationName| {
-                let declared = snapshot.migrations.get(name);
-                let most = declared.map_or(1, |declared| declared.migration.sync.concurrency);
-                running.get(name).copied().unwrap_or(0) < most.max(1)
+                running.get(name).copied().unwrap_or(0) < most(snapshot, name)
             };
-            let Some(key) = self.turns.next(has_room) else { return };
+            let Some(key) = turns.next(has_room) else { return };
             self.start(&key);
+        }
+    }
+
+    /// Ends a pass in good order that has had its turn while others wait for its room. It goes to
+    /// the end of the line, and on where it stood. One at a time.
+    pub(super) fn make_way(&mut self, now: DateTime<Utc>) {
+        for run in self.herd.values_mut().filter_map(|entry| entry.run.as_mut()) {
+            let stage = run.progress.read().stage;
+            run.connected = run.connected.or((stage != sync::Stage::Waiting).then_some(now));
+            run.carrying = run.carrying.or((stage == sync::Stage::Transferring).then_some(now));
+        }
+        let runs =
+            || self.herd.values().filter_map(|entry| Some((&*entry.mailbox, entry.run.as_ref()?)));
+        if runs().any(|(_, run)| run.stop.is_cancelled()) {
+            return;
+        }
+        // Would anybody have room without it, or a connection?
+        let is_in_the_way = |mailbox: &Mailbox, run: &herd::Run| {
+            self.turns.any(|name| {
+                let n = self.running.get(name).copied().unwrap_or(0);
+                n - usize::from(n > 0 && *name == run.migration) < most(&self.snapshot, name)
+            }) || runs().any(|(other, waiting)| {
+                waiting.progress.read().stage == sync::Stage::Waiting
+                    && now - waiting.began > CONNECTED
+                    && share_a_server(mailbox, other)
+            })
+        };
+        let has_had_its_turn = |(mailbox, run): &(&Mailbox, &herd::Run)| {
+            let (Some(connected), Some(carrying)) = (run.connected, run.carrying) else {
+                return false;
+            };
+            // What the survey took is not the mailbox's fault, and would be spent again.
+            let turn = self.settings.turn.max((carrying - connected).to_std().unwrap_or_default());
+            // Who asked for it waits for it; and what has carried nothing yet would not come further.
+            run.asked.is_empty()
+                && run.progress.read().messages > 0
+                && (now - carrying).to_std().is_ok_and(|carried| carried >= turn)
+                && is_in_the_way(mailbox, run)
+        };
+        let longest = runs().filter(has_had_its_turn).min_by_key(|(_, run)| run.began);
+        if let Some((mailbox, run)) = longest {
+            let (migration, mailbox) = (&run.migration.0, &mailbox.source.user);
+            info!(%migration, %mailbox, "a pass that has had its turn makes way for others");
+            run.stop.cancel();
         }
     }
 
@@ -93,4 +140,19 @@ impl Controller {
         let migration = &self.snapshot.migrations.get(&entry.migration)?.migration;
         Some(phase::next(entry.state()?, migration, &key.0, entry.pace, now))
     }
+}
+
+/// How many mailboxes of a migration may have passes at once.
+fn most(snapshot: &catalog::Snapshot, migration: &MigrationName) -> usize {
+    let declared = snapshot.migrations.get(migration);
+    declared.map_or(1, |declared| declared.migration.sync.concurrency.max(1))
+}
+
+fn share_a_server(one: &Mailbox, other: &Mailbox) -> bool {
+    let servers = |mailbox: &Mailbox| {
+        [&mailbox.source, &mailbox.destination]
+            .map(|account| (account.endpoint.host.clone(), account.endpoint.port))
+    };
+    let others = servers(other);
+    servers(one).iter().any(|server| others.contains(server))
 }

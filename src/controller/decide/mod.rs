@@ -32,6 +32,7 @@ impl Controller {
         for name in std::mem::take(&mut self.dirty) {
             self.observe(&name, now);
         }
+        self.make_way(now);
         self.notifier.feed();
         let n_blocked = self
             .herd

@@ -24,6 +24,8 @@ impl Controller {
             generation: migration.generation.clone(),
             kind,
             began: now,
+            connected: None,
+            carrying: None,
             progress: Progress::default(),
             stop: CancellationToken::new(),
             under: seal::under(migration, &entry.mailbox, &self.snapshot.seals),
@@ -89,6 +91,7 @@ impl Controller {
                 self.running.remove(&run.migration);
             }
         }
+        self.turns.charge(&run.migration, (now - run.began).to_std().unwrap_or_default());
         self.dirty.insert(entry.migration.clone());
         let mailbox = entry.name();
         let Some(memory) = &mut entry.memory else { return };

@@ -43,6 +43,8 @@ struct Ring {
     memories: HashMap<MailboxKey, Memory>,
     known: Vec<MigrationName>,
     ledger_broken: bool,
+    /// Passes that are stopped have done some of their work.
+    carrying: bool,
 }
 
 struct Stage {
@@ -94,6 +96,10 @@ impl Stage {
                     ring.most_at_once = ring.most_at_once.max(at_once);
                 }
                 let (takes, result) = play(&played);
+                if ring.lock().unwrap().carrying {
+                    job.progress.enter(sync::Stage::Transferring);
+                    job.progress.advance(1, 1);
+                }
                 let stopped = tokio::select! {
                     () = tokio::time::sleep(takes) => false,
                     () = job.stop.cancelled() => true,

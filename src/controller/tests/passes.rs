@@ -29,6 +29,82 @@ async fn limits_hold_and_small_migrations_are_not_starved() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn mailboxes_of_many_hours_make_way_for_those_of_a_minute_and_go_on() {
+    const HOUR: u64 = 3600;
+    let left: Mutex<HashMap<String, (u64, u64)>> = Mutex::default();
+    let ring = Ring { carrying: true, ..Ring::default() };
+    let stage = Stage::with(ring, 2, move |played| {
+        if !played.user.starts_with("large") {
+            return (60 * SECOND, Ok(1));
+        }
+        // Ten hours of work; what was done before it was stopped is done.
+        let mut left = left.lock().unwrap();
+        let (hours, since) = left.entry(played.user.clone()).or_insert((10 * HOUR, 0));
+        *hours -= (played.began - *since).min(900);
+        *since = played.began;
+        (Duration::from_secs(*hours), Ok(1))
+    });
+    stage.declare(&[migration("large", &["large1", "large2", "large3"])]).await;
+    stage.until(60).await;
+    let small: Vec<String> = (0..30).map(|n| format!("small{n}")).collect();
+    let small: Vec<&str> = small.iter().map(String::as_str).collect();
+    let large = migration("large", &["large1", "large2", "large3"]);
+    stage.declare(&[large, migration("small", &small)]).await;
+    stage.until(2 * HOUR).await;
+    for user in &small {
+        assert!(!stage.played(user).is_empty(), "{user} waits still");
+    }
+    let begun = |user: &str| stage.played(user).len();
+    assert!(begun("large3") > 0 && begun("large1") > 1, "in turns");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pass_of_many_hours_gives_its_connection_to_one_that_waits_for_it() {
+    let server = Arc::new(tokio::sync::Mutex::new(()));
+    let ring = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&ring);
+    let runner: PassRunner = Arc::new(move |job| {
+        let (server, ring) = (Arc::clone(&server), Arc::clone(&ring));
+        Box::pin(async move {
+            // A server that bears one connection.
+            let _connection = server.lock().await;
+            job.progress.enter(sync::Stage::Transferring);
+            job.progress.advance(1, 1);
+            ring.lock().unwrap().push(user(&job.key));
+            let hours = tokio::time::sleep(Duration::from_secs(10 * 3600));
+            job.stop.run_until_cancelled(hours).await;
+            Err(sync::Error::Stopped)
+        })
+    });
+    let start = Instant::now();
+    let book = book(&Arc::new(Mutex::new(Ring::default())));
+    let mut settings = Settings::new(8, runner, book, key);
+    settings.now = Arc::new(move || at(START) + TimeDelta::from_std(start.elapsed()).unwrap());
+    settings.strike = false;
+    let (controller, handle) = Controller::new(settings);
+    let daemon = tokio::spawn(controller.run(CancellationToken::new()));
+    let declared = snapshot(&[migration("m", &["alice", "bela", "carla"])]);
+    handle.declare_now(declared, false).await;
+    tokio::time::sleep(3600 * SECOND).await;
+    let mut users = seen.lock().unwrap().clone();
+    assert!((4..=5).contains(&users.len()), "{users:?}");
+    users.truncate(3);
+    users.sort_unstable();
+    assert_eq!(users, ["alice", "bela", "carla"], "each has its turn");
+    daemon.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_pass_is_not_stopped_for_nobody() {
+    let ring = Ring { carrying: true, ..Ring::default() };
+    let stage = Stage::with(ring, 1, |_| (10 * 3600 * SECOND, Ok(1)));
+    stage.declare(&[migration("m", &["alice"])]).await;
+    stage.until(9 * 3600).await;
+    assert_eq!(stage.n_played(), 1);
+    assert!(stage.ring.lock().unwrap().stopped.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_migration_keeps_its_own_limit() {
     let stage = Stage::new(8, |_| (10 * SECOND, Ok(1)));
     let mut migration = migration("m", &["a", "b", "c", "d", "e"]);

@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+use tokio::time::Instant;
+
 use super::command::{Command, date_time};
 use super::reply::ranges;
 use super::saying::{Saying, Status};
@@ -15,6 +17,7 @@ use super::sayings::{Class, During};
 use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
 use crate::definition::Account;
+use crate::flow::Gauge;
 use crate::model::{Epoch, FolderName, ItemId};
 use crate::platform::{Append, Appended, Error, Landed, Options, Refusal, Result};
 
@@ -28,6 +31,8 @@ pub(super) struct Writer {
     pub(super) opened: Option<Shelf>,
     /// Batches whose fate is not known yet, the oldest first.
     pub(super) batches: VecDeque<Batch>,
+    /// When the last one was answered.
+    pub(super) answered: Option<Instant>,
 }
 
 /// An open folder that messages are put into.
@@ -44,6 +49,16 @@ pub(super) struct Shelf {
 pub(super) struct Batch {
     shelf: Shelf,
     sent: Sent,
+    pub(super) work: Work,
+}
+
+/// What a batch is for the server.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Work {
+    /// When its first byte was to go.
+    began: Instant,
+    messages: u64,
+    bytes: u64,
 }
 
 #[derive(Debug)]
@@ -61,6 +76,9 @@ pub(super) async fn append(
     batch: Vec<Append>,
 ) -> Result<Batch> {
     let folder = &shelf.name;
+    let began = Instant::now();
+    let (messages, bytes) = (batch.len() as u64, batch.iter().map(|a| a.body.len() as u64).sum());
+    let work = Work { began, messages, bytes };
     // An empty literal would cancel the whole command (RFC 3502, 6.3.11).
     let together =
         |append: &Append| !append.body.is_empty() && session.sends_at_once(append.body.len());
@@ -87,7 +105,7 @@ pub(super) async fn append(
         }
         Sent::Each(tags, cut)
     };
-    Ok(Batch { shelf, sent })
+    Ok(Batch { shelf, sent, work })
 }
 
 fn with_message(command: Command, message: Append) -> Command {
@@ -199,7 +217,15 @@ pub(super) fn expanded(set: &str, n: usize) -> Vec<ItemId> {
 impl Writer {
     pub(super) fn new(account: &Account, options: &Options) -> Self {
         let (account, options) = (account.clone(), options.clone());
-        Self { account, options, opened: None, batches: VecDeque::new() }
+        Self { account, options, opened: None, batches: VecDeque::new(), answered: None }
+    }
+
+    /// Tells how long the server took for what it has just answered: since it had nothing older
+    /// to do on this connection.
+    pub(super) fn report(&mut self, work: Work, gauge: &Gauge) {
+        let now = Instant::now();
+        let began = self.answered.replace(now).map_or(work.began, |last| last.max(work.began));
+        gauge.answered(work.messages, work.bytes, now - began);
     }
 
     /// The opened folder.

@@ -96,7 +96,12 @@ impl Destination for Imap<Writer> {
 
     async fn appended(&mut self) -> Result<Appended> {
         match self.mode.batches.pop_front() {
-            Some(batch) => append::settle(&mut self.session, batch).await,
+            Some(batch) => {
+                let work = batch.work;
+                let settled = append::settle(&mut self.session, batch).await?;
+                self.mode.report(work, &self.session.peer.gauge);
+                Ok(settled)
+            }
             None => Err(self.session.protocol("no batch is waiting for an answer")),
         }
     }

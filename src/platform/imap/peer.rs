@@ -1,16 +1,11 @@
 //! Who is at the other end, and what comes of what they say: a saying becomes an error, and what
 //! it asks of other connections is noted where they find it.
 
-use std::time::Duration;
-
 use super::saying::Saying;
 use super::sayings::{Class, During, Sayings, Verdict, Wait};
 use crate::definition::{Account, Login};
-use crate::flow::Patience;
+use crate::flow::{Gauge, Patience};
 use crate::platform::{Error, Options, Refusal, Scope};
-
-/// A server that asks for fewer connections gets them for so long.
-const FEWER: Duration = Duration::from_secs(15 * 60);
 
 /// An account on a server.
 #[derive(Debug, Clone)]
@@ -23,6 +18,7 @@ pub(super) struct Peer {
     account: String,
     pub(super) sayings: Sayings,
     patience: Patience,
+    pub(super) gauge: Gauge,
 }
 
 impl Peer {
@@ -39,6 +35,7 @@ impl Peer {
             server,
             sayings: Sayings::default(),
             patience: options.patience.clone(),
+            gauge: options.gauge.clone(),
         }
     }
 
@@ -60,6 +57,7 @@ impl Peer {
         if slowed {
             tracing::info!(server = %self.server, says = %words(saying), "the server slows us down; going easy on it");
             self.patience.go_easy(&self.server, verdict.delay);
+            self.gauge.slowed();
         }
         slowed
     }
@@ -73,6 +71,11 @@ impl Peer {
             Class::Expired => Error::Expired { host, user, text },
             Class::Forbidden => Error::Forbidden { host, user, text },
             Class::Throttled => {
+                if verdict.parks == Scope::Server {
+                    self.gauge.slowed();
+                } else {
+                    self.gauge.throttled();
+                }
                 let delay = match verdict.wait {
                     Wait::Doubling(first, most) => {
                         self.patience.park_longer(&self.account, first, most, &text)
@@ -83,7 +86,7 @@ impl Peer {
             }
             Class::Crowded => {
                 // Not parked: the connections there are may go on.
-                self.patience.go_easy(&self.server, FEWER);
+                self.gauge.crowded();
                 Error::Throttled { delay: verdict.delay, text }
             }
             Class::Quota => Error::Quota(text),

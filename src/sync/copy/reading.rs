@@ -37,6 +37,7 @@ pub(super) struct Reading {
     memory: Memory,
     rate: Rate,
     stop: CancellationToken,
+    recalled: CancellationToken,
     /// Neither passed on nor known not to come.
     left: IdSet,
     pub(super) ungiven: HashMap<ItemId, Ungiven>,
@@ -44,7 +45,7 @@ pub(super) struct Reading {
 
 impl Reading {
     /// Of these messages of one of the job's folders.
-    pub(super) fn new(job: &Job, folder: usize, ids: IdSet) -> Self {
+    pub(super) fn new(job: &Job, folder: usize, ids: IdSet, recalled: CancellationToken) -> Self {
         let plan = &job.folders[folder];
         Self {
             folder: plan.folder.name.clone(),
@@ -52,6 +53,7 @@ impl Reading {
             memory: job.context.memory.clone(),
             rate: job.rate.clone(),
             stop: job.stop.clone(),
+            recalled,
             left: ids,
             ungiven: HashMap::new(),
         }
@@ -75,6 +77,7 @@ impl Reading {
                 in_a_row = 0;
             }
             match read {
+                _ if self.recalled.is_cancelled() => return Ok(()),
                 Ok(()) if self.stop.is_cancelled() || out.is_closed() => return Ok(()),
                 Ok(()) => {
                     self.left = self.left.difference(&ids);
@@ -100,6 +103,13 @@ impl Reading {
         Ok(())
     }
 
+    /// Those that the source hung up at.
+    pub(super) fn hung_up(&self) -> IdSet {
+        let hung_up =
+            |(&id, why): (&ItemId, &Ungiven)| matches!(why, Ungiven::HungUp(_)).then_some(id);
+        self.ungiven.iter().filter_map(hung_up).collect()
+    }
+
     /// One fetch, paced.
     async fn attempt(
         &mut self,
@@ -113,12 +123,13 @@ impl Reading {
             let send = send;
             source.fetch(&self.folder, self.epoch, ids, &self.memory, &send).await
         };
-        let (left, rate, stop) = (&mut self.left, &self.rate, &self.stop);
+        let (left, rate, stop, recalled) = (&mut self.left, &self.rate, &self.stop, &self.recalled);
         let pace = async {
             while let Some(message) = receive.recv().await {
                 let id = message.id;
                 let paced = rate.pass(message.body.len() as u64);
-                if stop.run_until_cancelled(paced).await.is_none()
+                let paced = recalled.run_until_cancelled(paced);
+                if stop.run_until_cancelled(paced).await.flatten().is_none()
                     || out.send(message).await.is_err()
                 {
                     break;

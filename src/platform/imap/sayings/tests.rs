@@ -392,9 +392,9 @@ fn reaction(row: &Row) -> &'static str {
         }
         Class::Forbidden => "blocks until an operator has opened the account",
         Class::Throttled => "waits, on all connections of the account; a state, not a failure",
-        Class::Crowded => "waits; for 15 min one connection a mailbox",
+        Class::Crowded => "waits; half as many connections from then on, and one more each minute",
         Class::Slowed => {
-            "goes on with one connection a mailbox, and waits five times as long for replies"
+            "goes on with half as many connections, one more each minute, and waits five times as long for replies"
         }
         Class::Quota => {
             "blocks until there is room and `drover sync` or a changed definition says so"
