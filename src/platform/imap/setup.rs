@@ -1,5 +1,5 @@
 //! What is asked once, right after signing in, all in one round trip: who we are, what is switched
-//! on, how folders are named.
+//! on, how folders are named, and that what follows is to be compressed.
 
 use super::command::{Command, quoted};
 use super::names::decode;
@@ -29,6 +29,7 @@ impl Heard {
 
 /// Introduces drover, learns how folders are named, and switches QRESYNC on where it is wanted
 /// and offered (RFC 5161; RFC 7162, 3.2.3): it is only taken while no folder is open yet.
+/// Compression likewise; a server that refuses is gone on with as it is.
 pub(super) async fn settle_in(
     session: &mut Session,
     options: &Options,
@@ -43,6 +44,10 @@ pub(super) async fn settle_in(
     }
     if session.capabilities.has("NAMESPACE") {
         asked.push(("NAMESPACE", session.send(Command::new("NAMESPACE")).await?));
+    }
+    if session.wants_compression && session.capabilities.has("COMPRESS=DEFLATE") {
+        // Last: nothing may follow it before it is answered.
+        asked.push(("COMPRESS", session.send_compress().await?));
     }
     let mut heard = Heard::default();
     for (verb, tag) in asked {
