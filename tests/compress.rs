@@ -446,7 +446,7 @@ async fn compress_goes_with_the_other_commands_and_nothing_follows_before_its_an
         assert!(more.is_err(), "drover says more: {more:?}");
         stream.write_all(b"* BYE that is all\r\n").await.expect("speak");
     });
-    let error = met.await.err().expect("the server hangs up");
+    let error = met.await.expect_err("the server hangs up");
     assert!(error.to_string().contains("that is all"), "{error}");
 }
 
@@ -483,7 +483,7 @@ async fn answers_are_inflated_from_the_ok_on_even_if_it_overtakes_others_and_the
 #[tokio::test]
 async fn plain_text_after_the_ok_breaks_the_connection_and_says_what_to_do() {
     for garbage in [&b"* OK still plain\r\n"[..], &[0xff; 3000], &[0x06]] {
-        let error = met(flooding(garbage.to_vec())).await.err().expect("that is no deflate");
+        let error = met(flooding(garbage.to_vec())).await.expect_err("that is no deflate");
         assert!(matches!(error, platform::Error::Broken { .. }), "{error}");
         assert!(error.to_string().contains("compress = \"never\""), "{error}");
     }
@@ -497,7 +497,7 @@ async fn bombs_end_at_the_limits_that_hold_for_every_answer() {
         // Each flush forgets what was before: the same bytes go on and on.
         let bomb = deflated(&endless, FlushCompress::Full);
         assert!(bomb.len() * 200 < endless.len());
-        let error = met(flooding(bomb)).await.err().expect("it never ends");
+        let error = met(flooding(bomb)).await.expect_err("it never ends");
         assert!(matches!(error, platform::Error::Protocol { .. }), "{error}");
     }
 }
@@ -505,7 +505,7 @@ async fn bombs_end_at_the_limits_that_hold_for_every_answer() {
 #[tokio::test]
 async fn blocks_of_nothing_without_end_are_silence() {
     let start = Instant::now();
-    let error = met(flooding([0, 0, 0, 0xff, 0xff].repeat(1000))).await.err().expect("no end");
+    let error = met(flooding([0, 0, 0, 0xff, 0xff].repeat(1000))).await.expect_err("no end");
     assert!(matches!(error, platform::Error::Silent { .. }), "{error}");
     assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
 }
