@@ -54,7 +54,7 @@ pub(super) async fn sign_in(
         Err(Error::Expired { host, user, text }) => Err(Error::Credentials { host, user, text }),
         Err(error) => Err(error),
         Ok(mut session) => {
-            setup::settle_in(&mut session, options, wants_qresync).await?;
+            Box::pin(setup::settle_in(&mut session, options, wants_qresync)).await?;
             Ok(session)
         }
     }
