@@ -69,6 +69,7 @@ fn mailbox(user: &str) -> Arc<Mailbox> {
         tls: Tls::Implicit,
         ca_file: None,
         connections: 1,
+        compress: Default::default(),
     });
     let account = || Account {
         user: user.into(),

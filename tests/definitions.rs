@@ -20,6 +20,7 @@ tls = "starttls"
 ca_file = "old-ca.pem"
 auth = { method = "master-user", user = "admin", password = { command = ["pass", "show", "x"] } }
 connections = 2
+compress = "always"
 [destination]
 host = "2001:db8::1"
 auth = { method = "password", password = { credential = "new" } }
@@ -106,6 +107,7 @@ fn a_full_definition_means_exactly_what_it_says() {
         tls: Tls::Starttls,
         ca_file: Some("/herd/old-ca.pem".into()),
         connections: 2,
+        compress: Compress::Always,
     });
     let destination = Arc::new(Endpoint {
         platform: "imap".into(),
@@ -114,6 +116,7 @@ fn a_full_definition_means_exactly_what_it_says() {
         tls: Tls::Implicit,
         ca_file: None,
         connections: 4,
+        compress: Compress::Auto,
     });
     let master = SecretRef::Command(["pass", "show", "x"].map(String::from).to_vec());
     let mailbox = |user: &str, secret: SecretRef| {

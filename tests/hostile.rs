@@ -149,6 +149,7 @@ impl Hostile {
             tls: Tls::None,
             ca_file: None,
             connections: 1,
+            compress: Default::default(),
         };
         tokio::spawn(async move {
             if let Ok((stream, _)) = listener.accept().await {

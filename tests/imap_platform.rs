@@ -96,6 +96,7 @@ impl Dovecot {
                 tls,
                 ca_file: (tls != Tls::None).then(|| self.file("ca.pem")),
                 connections: 4,
+                compress: Default::default(),
             }),
             login: Login::Password(SecretRef::File(self.file("password"))),
         }

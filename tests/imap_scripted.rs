@@ -59,6 +59,7 @@ impl Server {
                 tls,
                 ca_file: None,
                 connections: 1,
+                compress: Default::default(),
             }),
             // Any variable that is surely set.
             login: Login::Password(SecretRef::Env("PATH".into())),

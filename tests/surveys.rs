@@ -69,6 +69,7 @@ impl Stand {
             tls: Tls::None,
             ca_file: None,
             connections: 1,
+            compress: Default::default(),
         };
         let account = Account {
             user: "anna".into(),

@@ -164,7 +164,15 @@ async fn accepting<F: Future<Output = ()> + Send>(
 
 fn account(port: u16, tls: Tls, ca_file: Option<PathBuf>) -> Account {
     let host = "127.0.0.1".into();
-    let endpoint = Endpoint { platform: "imap".into(), host, port, tls, ca_file, connections: 1 };
+    let endpoint = Endpoint {
+        platform: "imap".into(),
+        host,
+        port,
+        tls,
+        ca_file,
+        connections: 1,
+        compress: Default::default(),
+    };
     // Any variable that is surely set.
     let login = Login::Password(SecretRef::Env("PATH".into()));
     Account { user: "alice".into(), endpoint: Arc::new(endpoint), login }

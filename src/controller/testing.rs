@@ -29,6 +29,7 @@ pub(crate) fn mailbox(user: &str) -> Arc<Mailbox> {
             tls: Tls::Implicit,
             ca_file: None,
             connections: 1,
+            compress: Default::default(),
         }),
         login: Login::Password(SecretRef::Env(format!("{user}_PASSWORD"))),
     };

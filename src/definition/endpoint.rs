@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::document::{Wrong, wrong};
 use super::section::Section;
-use super::{Endpoint, SecretRef};
+use super::{Compress, Endpoint, SecretRef};
 use crate::preset::{self, Tls};
 
 /// An endpoint and how its accounts are entered.
@@ -83,6 +83,8 @@ pub(super) fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
         path
     });
     let connections = section.count("connections").and_then(|n| usize::try_from(n).ok());
+    let compress = [Compress::Auto, Compress::Always, Compress::Never];
+    let compress = section.choice("compress", &compress).unwrap_or_default();
     let auth = match (section.at_key("auth"), section.section("auth")) {
         (_, Some(section)) => auth(section, base),
         (None, None) => Auth::Password(None),
@@ -95,6 +97,7 @@ pub(super) fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
         tls,
         ca_file,
         connections: connections.unwrap_or(preset.connections),
+        compress,
     };
     Some(Side { endpoint: Arc::new(endpoint), auth })
 }

@@ -45,6 +45,12 @@ const ENDPOINT: &[Key] = &[
     key("ca_file", Kind::Text, Optional, "An extra trust root, PEM, relative to this file."),
     key("auth", Kind::Table(AUTH), Optional, "How accounts are entered."),
     key("connections", CONNECTIONS, Default("4"), "Connections per mailbox at once, at most."),
+    key(
+        "compress",
+        Kind::Choice(&["auto", "always", "never"]),
+        Default("\"auto\""),
+        "COMPRESS=DEFLATE, where the server has it; auto: if the server is far.",
+    ),
 ];
 
 const AUTH: &[Key] = &[

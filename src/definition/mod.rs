@@ -165,6 +165,20 @@ pub struct Endpoint {
     pub ca_file: Option<PathBuf>,
     /// Connections drover may hold per mailbox at once.
     pub connections: usize,
+    /// Whether what passes is compressed, where the server can.
+    pub compress: Compress,
+}
+
+/// Whether a connection is compressed (RFC 4978), where the server can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Compress {
+    /// If the server is far: near, processors are dearer than the line.
+    #[default]
+    Auto,
+    /// Wherever the server is.
+    Always,
+    /// Nowhere.
+    Never,
 }
 
 /// How an account is entered.

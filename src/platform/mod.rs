@@ -370,7 +370,8 @@ pub struct Options {
     pub name: String,
     /// And its version.
     pub version: String,
-    /// What servers offer and drover shall not use, as they spell it: `QRESYNC`, `MULTIAPPEND` …
+    /// What servers offer and drover shall not use, as they spell it: `QRESYNC`,
+    /// `MULTIAPPEND`, `COMPRESS=DEFLATE` …
     pub veto: Vec<String>,
     /// What servers asked for on earlier connections.
     pub patience: Patience,

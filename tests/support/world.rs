@@ -58,6 +58,7 @@ impl World {
                 tls: Tls::None,
                 ca_file: None,
                 connections: 4,
+                compress: Default::default(),
             }),
             login: Login::Password(SecretRef::File(password.clone())),
         };

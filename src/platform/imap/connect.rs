@@ -1,12 +1,14 @@
 //! From nothing to a signed-in [`Session`]: TCP, TLS, greeting, SASL, what the server can do, and `setup`.
 
 use std::future::Future;
+use std::time::Duration;
 
 use async_imap::Client;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use super::distance::Distance;
 use super::guard::{Guard, Heard};
 use super::names::base64;
 use super::peer::Peer;
@@ -17,7 +19,7 @@ use super::session::{Capabilities, Session};
 use super::wire::{Stream, Wire};
 use super::{setup, tls};
 use crate::auth;
-use crate::definition::{Account, Login, Tls};
+use crate::definition::{Account, Compress, Login, Tls};
 use crate::platform::{Error, Options, Result};
 
 /// Connects and signs in, unless the server asked to be left alone.
@@ -52,7 +54,7 @@ pub(super) async fn sign_in(
         Err(Error::Expired { host, user, text }) => Err(Error::Credentials { host, user, text }),
         Err(error) => Err(error),
         Ok(mut session) => {
-            setup::begin(&mut session, options, wants_qresync).await?;
+            Box::pin(setup::begin(&mut session, options, wants_qresync)).await?;
             Ok(session)
         }
     }
@@ -64,7 +66,7 @@ async fn sign_in_with(
     peer: &Peer,
     password: &SecretString,
 ) -> Result<Session> {
-    let stream = reach(account, options).await?;
+    let (stream, distance) = reach(account, options).await?;
     let mut door = Door {
         guard: Guard::new(Wire::new(stream, &account.endpoint.host, options)),
         account,
@@ -72,6 +74,7 @@ async fn sign_in_with(
         secrets: Vec::new(),
         peer,
         capabilities: None,
+        distance,
     };
     let greeting = door.greet().await?;
     if account.endpoint.tls == Tls::Starttls {
@@ -85,24 +88,41 @@ async fn sign_in_with(
         door.authenticate(password.expose_secret()).await?;
     }
     let capabilities = door.capabilities().await?;
-    Ok(Session::new(door.guard.into_wire(), peer.clone(), capabilities))
+    let mut session = Session::new(door.guard.into_wire(), peer.clone(), capabilities);
+    session.wants_compression = match account.endpoint.compress {
+        Compress::Auto => door.distance.is_far(),
+        Compress::Always => true,
+        Compress::Never => false,
+    };
+    Ok(session)
 }
 
-async fn reach(account: &Account, options: &Options) -> Result<Box<dyn Stream>> {
+async fn reach(account: &Account, options: &Options) -> Result<(Box<dyn Stream>, Distance)> {
     let endpoint = &account.endpoint;
     let address = (endpoint.host.as_str(), endpoint.port);
     let unreachable =
         |cause| Error::Unreachable { host: endpoint.host.clone(), port: endpoint.port, cause };
+    let mut distance = Distance::default();
+    let asked = Instant::now();
     let stream = match timeout(options.idle, TcpStream::connect(address)).await {
         Ok(stream) => stream.map_err(unreachable)?,
         Err(_) => return Err(unreachable(std::io::ErrorKind::TimedOut.into())),
     };
+    if !stream.peer_addr().is_ok_and(|address| address.ip().is_loopback()) {
+        // A tunnel's near end accepts at once, however far the other one is.
+        distance.answered_in(asked.elapsed());
+    }
     // Commands are written whole; waiting for more to send only costs round trips.
     stream.set_nodelay(true).map_err(unreachable)?;
     let stream: Box<dyn Stream> = Box::new(stream);
     match endpoint.tls {
-        Tls::Implicit => tls::wrap(stream, endpoint, options).await,
-        Tls::Starttls | Tls::None => Ok(stream),
+        Tls::Implicit => {
+            let asked = Instant::now();
+            let stream = tls::wrap(stream, endpoint, options).await?;
+            distance.answered_in(asked.elapsed());
+            Ok((stream, distance))
+        }
+        Tls::Starttls | Tls::None => Ok((stream, distance)),
     }
 }
 
@@ -116,15 +136,16 @@ struct Door<'a> {
     peer: &'a Peer,
     /// What the server offers in its present state, once it said so.
     capabilities: Option<Capabilities>,
+    /// As measured so far.
+    distance: Distance,
 }
 
 impl Door<'_> {
     async fn greet(&mut self) -> Result<Saying> {
         let mut client = Client::new(&mut self.guard);
-        let greeting = timeout(self.options.idle, client.read_response()).await;
+        let waited = waited(self.options.idle, client.read_response()).await;
         drop(client);
-        let silent = greeting.is_err();
-        let greeting = self.ended(silent)?;
+        let greeting = self.ended(waited)?;
         match greeting.status {
             Status::Ok | Status::Preauth => Ok(greeting),
             _ => Err(self.closed(&greeting)),
@@ -137,6 +158,7 @@ impl Door<'_> {
             return Err(self.tls_error("the server does not offer STARTTLS"));
         }
         self.command("STARTTLS").await?;
+        let distance = self.distance;
         // What came after the OK came unprotected, from whoever wants it taken for the server's.
         let injected = self.tls_error("the server sent something between STARTTLS and TLS");
         let Some(stream) = self.guard.into_wire().into_stream() else { return Err(injected) };
@@ -144,7 +166,8 @@ impl Door<'_> {
         let wire = Wire::new(stream, &account.endpoint.host, options);
         // What was offered before TLS counts for nothing.
         let guard = Guard::secured(wire);
-        Ok(Self { guard, account, options, peer, secrets: Vec::new(), capabilities: None })
+        let (secrets, capabilities) = (Vec::new(), None);
+        Ok(Self { guard, account, options, secrets, peer, capabilities, distance })
     }
 
     async fn authenticate(&mut self, password: &str) -> Result<()> {
@@ -166,8 +189,8 @@ impl Door<'_> {
                 "PLAIN".into()
             };
             let client = Client::new(&mut self.guard);
-            let silent = timed_out(idle, client.authenticate(mechanism, Plain(plain))).await;
-            return self.finish("AUTHENTICATE", silent).map(drop);
+            let waited = waited(idle, client.authenticate(mechanism, Plain(plain))).await;
+            return self.finish("AUTHENTICATE", waited).map(drop);
         }
         if matches!(self.account.login, Login::MasterUser { .. }) {
             return Err(self.forbidden("a master user needs AUTH=PLAIN, which it does not offer"));
@@ -176,8 +199,8 @@ impl Door<'_> {
             return Err(self.forbidden("it offers neither LOGIN nor AUTH=PLAIN"));
         }
         let client = Client::new(&mut self.guard);
-        let silent = timed_out(idle, client.login(user, password)).await;
-        self.finish("LOGIN", silent).map(drop)
+        let waited = waited(idle, client.login(user, password)).await;
+        self.finish("LOGIN", waited).map(drop)
     }
 
     /// What the server offers now; asked for unless it said so by itself.
@@ -190,15 +213,14 @@ impl Door<'_> {
 
     async fn command(&mut self, verb: &'static str) -> Result<Saying> {
         let mut client = Client::new(&mut self.guard);
-        let silent =
-            timed_out(self.options.idle, client.run_command_and_check_ok(verb, None)).await;
+        let waited = waited(self.options.idle, client.run_command_and_check_ok(verb, None)).await;
         drop(client);
-        self.finish(verb, silent)
+        self.finish(verb, waited)
     }
 
     /// The end of a command: the server's word decides, not async-imap's.
-    fn finish(&mut self, verb: &'static str, silent: bool) -> Result<Saying> {
-        let saying = self.ended(silent)?;
+    fn finish(&mut self, verb: &'static str, waited: Waited) -> Result<Saying> {
+        let saying = self.ended(waited)?;
         if saying.status == Status::Ok {
             return Ok(saying);
         }
@@ -206,7 +228,8 @@ impl Door<'_> {
     }
 
     /// Takes what was heard since the last command.
-    fn ended(&mut self, silent: bool) -> Result<Saying> {
+    fn ended(&mut self, waited: Waited) -> Result<Saying> {
+        self.distance.answered_in(waited.time);
         let Heard { end, last_words, capabilities, fault, .. } = self.guard.heard();
         if let Some(fault) = fault {
             return Err(fault);
@@ -220,7 +243,7 @@ impl Door<'_> {
         match (end, last_words) {
             (Some(end), _) => Ok(end),
             (None, Some(bye)) => Err(self.closed(&bye)),
-            (None, None) if silent => Err(self.guard.wire().silent()),
+            (None, None) if waited.in_vain => Err(self.guard.wire().silent()),
             (None, None) => Err(self.guard.wire().broken("the server closed it".into())),
         }
     }
@@ -254,9 +277,17 @@ impl Door<'_> {
     }
 }
 
+/// How the server was waited for.
+struct Waited {
+    in_vain: bool,
+    time: Duration,
+}
+
 /// Runs a step of async-imap. Its own verdict is of no use: the guard has heard the server's.
-async fn timed_out(idle: std::time::Duration, step: impl Future) -> bool {
-    timeout(idle, step).await.is_err()
+async fn waited(idle: Duration, step: impl Future) -> Waited {
+    let asked = Instant::now();
+    let in_vain = timeout(idle, step).await.is_err();
+    Waited { in_vain, time: asked.elapsed() }
 }
 
 /// Answers the server's empty challenge; a second one has no better answer.

@@ -3,11 +3,11 @@
 //! In reading order:
 //!
 //! 1. `wire` cuts bytes into responses by the rules of `frame`, as long as its `patience` lasts;
-//!    `parse` reads them into values,
+//!    `compress` may lie beneath; `parse` reads them into values,
 //!    `saying` and `reply` into meaning. None of them fails on what it does not know.
 //! 2. `sayings` is the table of refusals and what they mean, `peer` what comes of them; `command` and `names` write what is sent.
 //! 3. `tls`, `guard`, `connect`, `setup` get from a host name to a signed-in `session`, with async-imap
-//!    driving the dialogue behind the guard.
+//!    driving the dialogue behind the guard; `distance` is measured on the way.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
 //! 5. `folder`, `folders`, `look` open, list and look; `changes` and `survey` tell what changed
 //!    since the cursor of `mark`, in one folder and in many; `source` fetches, `ahead` of being waited for; `destination` and
@@ -30,8 +30,10 @@ mod ahead;
 mod append;
 mod changes;
 mod command;
+mod compress;
 mod connect;
 mod destination;
+mod distance;
 mod folder;
 mod folders;
 mod frame;

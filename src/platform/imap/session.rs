@@ -76,6 +76,10 @@ pub(super) struct Session {
     /// Epochs of folders, as last seen.
     pub(super) epochs: HashMap<FolderName, Epoch>,
     pub(super) qresync: bool,
+    /// Is the line such that compressing is wanted, if the server can?
+    pub(super) wants_compression: bool,
+    /// COMPRESS, while it is not answered.
+    compressing: Option<Tag>,
     last_tag: u32,
     /// Commands that are not answered yet.
     outstanding: HashSet<Tag>,
@@ -108,6 +112,8 @@ impl Session {
             selected: None,
             epochs: HashMap::new(),
             qresync: false,
+            wants_compression: false,
+            compressing: None,
             last_tag: 0,
             outstanding: HashSet::new(),
             done: HashMap::new(),
@@ -173,6 +179,14 @@ impl Session {
         Ok(())
     }
 
+    /// Sends COMPRESS. Until it has been answered nothing else may be sent (RFC 4978, 3); from an OK
+    /// on, whoever reads it, both sides compress.
+    pub(super) async fn send_compress(&mut self) -> Result<Tag> {
+        let tag = self.send(Command::raw("COMPRESS", "COMPRESS DEFLATE")).await?;
+        self.compressing = Some(tag);
+        Ok(tag)
+    }
+
     /// Sends a command without waiting for its end. Waits only where a literal must be allowed
     /// first; a refusal there is the command's end, and found by whoever waits for it.
     pub(super) async fn send(&mut self, command: Command) -> Result<Tag> {
@@ -180,6 +194,7 @@ impl Session {
             // Something else came between.
             self.forget(ahead).await?;
         }
+        debug_assert!(self.compressing.is_none(), "nothing may follow COMPRESS");
         self.last_tag += 1;
         let tag = Tag(self.last_tag);
         self.outstanding.insert(tag);
@@ -257,6 +272,12 @@ impl Session {
                     }
                     let number = text.strip_prefix(['D', 'd']).and_then(|n| n.parse().ok());
                     let ended = number.map(Tag).filter(|tag| self.outstanding.remove(tag));
+                    if ended.is_some() && ended == self.compressing {
+                        self.compressing = None;
+                        if saying.status == Status::Ok {
+                            self.wire.compress();
+                        }
+                    }
                     match ended {
                         Some(ended) if ended == tag => {
                             self.wire.renew();

@@ -1,5 +1,6 @@
 //! What is asked once, right after signing in: who we are, what is switched on, how folders are
-//! named. Nobody waits for it until it matters: the first real command is already on its way.
+//! named, and that what follows is to be compressed. Nobody waits for it until it matters, except
+//! for the last: the first real command is already on its way.
 
 use super::command::{Command, quoted};
 use super::names::decode;
@@ -28,6 +29,13 @@ pub(super) async fn begin(
     if session.capabilities.has("NAMESPACE") {
         let namespace = session.send(Command::new("NAMESPACE")).await?;
         session.setup.push(namespace);
+    }
+    if session.wants_compression && session.capabilities.has("COMPRESS=DEFLATE") {
+        // Last: nothing may follow it before it is answered. A server that refuses is gone on
+        // with as it is.
+        let compress = session.send_compress().await?;
+        session.setup.push(compress);
+        session.settle().await?;
     }
     Ok(())
 }

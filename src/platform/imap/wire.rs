@@ -14,6 +14,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::{Instant, timeout};
 
+use super::compress::Compressed;
 use super::frame::{ends_in_body, framed, names_messages};
 use super::patience::Patience;
 use crate::flow::{Memory, Room};
@@ -39,7 +40,7 @@ const MAX_GRANT: usize = 1024 * 1024;
 /// The most pieces of one response.
 const MAX_PARTS: usize = 4096;
 
-/// TCP, or TLS over it, or a test's pipe.
+/// TCP, TLS over it, compression over that, or a test's pipe.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
@@ -120,6 +121,13 @@ impl Wire {
     /// something, which then came from whoever sits on the plain connection.
     pub(super) fn into_stream(self) -> Option<Box<dyn Stream>> {
         self.input.is_empty().then_some(self.stream)
+    }
+
+    /// From here on both sides compress (RFC 4978). What was read already is the first of it.
+    pub(super) fn compress(&mut self) {
+        let plain = std::mem::replace(&mut self.stream, Box::new(tokio::io::empty()));
+        self.stream = Box::new(Compressed::new(plain, self.input.split().into()));
+        self.scanned = 0;
     }
 
     /// Reads the next response.

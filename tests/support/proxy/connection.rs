@@ -151,7 +151,8 @@ impl Connection {
         let ended = if is_first { self.take(framing::tag(&line).0) } else { None };
         if let Some(command) = &ended {
             self.stage(command, Stage::Answered, &mut line)?;
-            if command.verb == "STARTTLS" && framing::tag(&line).1.starts_with("OK") {
+            let ends_lines = ["STARTTLS", "COMPRESS"].contains(&command.verb.as_str());
+            if ends_lines && framing::tag(&line).1.starts_with("OK") {
                 self.is_raw.store(true, Ordering::SeqCst);
             }
         }

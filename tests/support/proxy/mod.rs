@@ -24,7 +24,7 @@
 //!
 //! or at a line from the server ([`When::line`]), or at a byte of a direction ([`When::byte`]), counted from the proxy's start over all
 //! connections, or from each connection's start. Command faults need plain text; byte faults
-//! work in TLS too. A connection is raw bytes from STARTTLS on, or from the start with
+//! work in TLS too. A connection is raw bytes from STARTTLS or COMPRESS on, or from the start with
 //! [`Proxy::raw`].
 //!
 //! **What** ([`What`]): cut, stall, delay, split, flip, answer in the server's place, rewrite its
