@@ -57,6 +57,7 @@ fn a_retry_tells_what_arrived_with_a_daemon_and_without() {
         destination.reconfigure(|builder| builder.max_size("1M"));
         if with_daemon {
             drover.start();
+            drover.until("it knows of the migration", |d| d.migration("move").is_object());
         }
         let listed = failed(&drover, 0, &["--retry"]);
         assert_eq!(listed[0]["verdict"], "arrived", "{listed}");

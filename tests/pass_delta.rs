@@ -3,12 +3,13 @@
 
 mod support;
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Rng};
-use support::proxy::{Then, What, When};
+use support::proxy::{Proxy, Then, What, When};
 use support::{Dovecot, Options, World, note, subjects};
 
 /// What servers offer to find changes.
@@ -466,4 +467,52 @@ async fn without_moves_a_moved_message_is_copied_and_one_that_returns_is_not_dou
     assert_eq!((report.record.accounts.copied, report.record.moves), (0, 0), "it was there");
     assert_eq!(subjects(&mut there, "INBOX"), ["a", "wanderer", "z"]);
     assert!(world.delta().await.quiet);
+}
+
+/// Holds the answer to a command at the destination until one of the servers has heard something,
+/// for two seconds at most; true if it was heard.
+fn hold_until(at: &Proxy, when: When, heard_by: &Proxy, text: &'static str) -> Arc<AtomicBool> {
+    let (heard_by, was_heard) = (heard_by.clone(), Arc::new(AtomicBool::new(false)));
+    let noted = Arc::clone(&was_heard);
+    let hold = What::call(move || {
+        for _ in 0..200 {
+            if heard_by.heard().iter().any(|line| line.contains(text)) {
+                noted.store(true, Ordering::SeqCst);
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Then::GoOn
+    });
+    at.set(when.answered(), hold);
+    was_heard
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_source_gives_messages_while_the_destination_makes_their_folders() {
+    let mut world = World::new().await;
+    let (here, there) = (world.tap_source(), world.tap_destination());
+    mail::fill(&mut world.at_source(), 20, &["Box"], 3);
+    let was_heard = hold_until(&there, When::verb("CREATE"), &here, "BODY.PEEK[]");
+    world.seed().await;
+    assert!(was_heard.load(Ordering::SeqCst));
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_folder_is_opened_before_the_last_batch_of_this_one_is_answered() {
+    let mut world = World::new().await;
+    let (here, there) = (world.tap_source(), world.tap_destination());
+    world.connect_through(&here, &there, 1);
+    // The largest first.
+    mail::fill(&mut world.at_source(), 20, &["First"], 3);
+    world.at_source().create("Second");
+    world.at_source().append_many("Second", &[note("one")]);
+    let was_heard = hold_until(&there, When::verb("APPEND"), &there, "SELECT \"Second\"");
+    world.seed().await;
+    assert!(was_heard.load(Ordering::SeqCst));
+    world.assert_same();
+    let heard = there.heard();
+    let opened = heard.iter().filter(|line| line.contains("SELECT \"Second\""));
+    assert_eq!(opened.count(), 1, "it is not opened once more");
 }

@@ -7,6 +7,7 @@
 //! nearly all, and for one that comes anew something is always left.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -27,9 +28,15 @@ pub struct Memory {
 }
 
 /// A message's share of the budget, given back on drop.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Room {
     held: Option<(Arc<Budget>, Party, u64)>,
+}
+
+impl fmt::Debug for Room {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Room").field(&self.held.as_ref().map_or(0, |(.., bytes)| *bytes)).finish()
+    }
 }
 
 impl Memory {

@@ -316,6 +316,10 @@ pub trait Destination: Account {
     /// `Error::FolderGone` if it does not exist.
     async fn open(&mut self, folder: &FolderName) -> Result<Opened>;
 
+    /// Says which folder [`Destination::open`] will open next, so that the server may begin while
+    /// it answers for the last batches of this one. Harmless if something else is done instead.
+    async fn announce(&mut self, folder: &FolderName) -> Result<()>;
+
     /// Sends a batch to the folder, whole, and returns without waiting for the answer where the
     /// server allows that. Batches on one connection are answered in order, through
     /// [`Destination::appended`]. The folder must be the one last opened.

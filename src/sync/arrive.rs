@@ -5,7 +5,7 @@ use crate::ledger::{Change, Record};
 use crate::model::{Flags, FolderName, FolderPath, IdSet, Item, ItemId};
 use crate::platform::{self, Naming, Opened, Source};
 
-use super::copy::Copy;
+use super::copy::{Copy, Left};
 use super::diff::item_flags;
 use super::job::{Ended, Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination, at_source};
@@ -179,10 +179,11 @@ impl Job {
                         Vec::new()
                     };
                     let failures = failures.into_iter().map(|f| (f.id, f)).collect();
-                    let is_last = arrival.is_none() && !self.copies_after(folder);
+                    let rest =
+                        if arrival.is_some() { Left::Copies } else { self.left_after(folder) };
                     let mut copy = Copy::new(&mut *self, folder, opened, failures);
                     let items = std::mem::take(&mut copies);
-                    let left = copy.run(lane, &items, is_last).await?;
+                    let left = copy.run(lane, &items, rest).await?;
                     if !left.is_empty() {
                         let left = items.into_iter().filter(|item| left.contains(item.id));
                         let rest = left.map(Arrival::Copy).chain(arrival).chain(arrivals);
@@ -212,10 +213,19 @@ impl Job {
         }
     }
 
-    /// Has a later folder of the job anything to copy?
-    fn copies_after(&self, folder: usize) -> bool {
+    /// What is left to do once all that arrives in a folder is there.
+    fn left_after(&self, folder: usize) -> Left {
         let mut later = self.folders.iter().skip(folder + 1);
-        later.any(|f| f.arrivals.iter().any(|a| copied(a).is_some()))
+        let removes =
+            |f: &FolderPlan| f.departures.iter().any(|d| matches!(d, Departure::Remove(_)));
+        let deeds = |f: &FolderPlan| !f.flags.is_empty() || !f.relocations.is_empty() || removes(f);
+        if later.clone().any(|f| f.arrivals.iter().any(|a| copied(a).is_some())) {
+            Left::Copies
+        } else if self.folders.iter().any(deeds) || later.any(|f| !f.arrivals.is_empty()) {
+            Left::Deeds
+        } else {
+            Left::Nothing
+        }
     }
 
     /// Books known messages under their new source ids.

@@ -7,13 +7,14 @@
 //! fast ones small, without a setting.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::OnceLock;
 
 use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Change, Failure, Intent, IntentItem, Record};
-use crate::model::{Flags, IdSet, Item, ItemId, fingerprint};
+use crate::model::{Flags, FolderName, IdSet, Item, ItemId, fingerprint};
 use crate::platform::{
     self, Append, Appended, ContentDigest, Destination, KeywordRule, Landed, Message, Opened,
     Refusal,
@@ -67,6 +68,25 @@ struct Batch {
     parcels: Vec<Parcel>,
 }
 
+/// What is left of a job after a copy run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// More to copy.
+    Copies,
+    /// Something else to be done at the destination.
+    Deeds,
+    /// Nothing but bookkeeping.
+    Nothing,
+}
+
+/// What the source's half of a run tells the destination's.
+struct Inbox<'a> {
+    receive: mpsc::Receiver<Message>,
+    recalled: &'a CancellationToken,
+    /// Where the next job's messages go, if it is known when the last message was taken.
+    next: &'a OnceLock<FolderName>,
+}
+
 /// One copy run.
 pub(crate) struct Copy<'a> {
     job: &'a mut Job,
@@ -100,14 +120,15 @@ impl<'a> Copy<'a> {
     }
 
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
-    /// pass to notice. After the `is_last` ones of the job the source may begin with the next job.
+    /// pass to notice. After the last ones of the job the source may begin with the next job, and
+    /// if nothing else is left to do, the destination too.
     ///
     /// If the lane is wanted back, what was sent is settled, and those that were not are returned.
     pub(crate) async fn run(
         &mut self,
         lane: &mut Lane,
         items: &[Item],
-        is_last: bool,
+        left: Left,
     ) -> Result<IdSet, Error> {
         let recalled = lane.recalled.clone();
         let ids: IdSet = items.iter().map(|i| i.id).collect();
@@ -115,14 +136,22 @@ impl<'a> Copy<'a> {
         let mut missing = ids;
         let (send, receive) = mpsc::channel(READ_AHEAD);
         let Lane { source, destination, upcoming, .. } = lane;
+        let next = OnceLock::new();
         let read = async {
+            // When the last message is taken it is known what comes next.
+            let held = send.clone();
             let read = reading.run(source.as_mut(), send).await;
-            if is_last && read.is_ok() && !recalled.is_cancelled() {
+            if left != Left::Copies && read.is_ok() && !recalled.is_cancelled() {
                 upcoming.begin(source.as_mut()).await;
+                if let Some(place) = upcoming.place().filter(|_| left == Left::Nothing) {
+                    let _ = next.set(place.clone());
+                }
             }
+            drop(held);
             read
         };
-        let write = self.write(destination.as_mut(), receive, &mut missing, &recalled);
+        let inbox = Inbox { receive, recalled: &recalled, next: &next };
+        let write = self.write(destination.as_mut(), inbox, &mut missing);
         // Both are run to their end: what was read is settled even if reading broke off.
         let (read, written) = tokio::join!(read, write);
         written?;
@@ -143,10 +172,11 @@ impl<'a> Copy<'a> {
     async fn write(
         &mut self,
         destination: &mut dyn Destination,
-        mut receive: mpsc::Receiver<Message>,
+        inbox: Inbox<'_>,
         missing: &mut IdSet,
-        recalled: &CancellationToken,
     ) -> Result<(), Error> {
+        let Inbox { mut receive, recalled, next } = inbox;
+        let mut next = Some(next);
         let mut flying: VecDeque<Batch> = VecDeque::new();
         let mut growing: Vec<Parcel> = Vec::new();
         let mut changes: Vec<Change> = Vec::new();
@@ -192,6 +222,15 @@ impl<'a> Copy<'a> {
                     self.drain(destination, &mut flying, Some(error), &mut changes).await?;
                 }
             } else if let Some(batch) = flying.pop_front() {
+                // Everything is sent.
+                let is_clear = !open && self.again.is_empty() && self.refusals == 0;
+                if let Some(folder) = next.take_if(|_| is_clear).and_then(OnceLock::get)
+                    && let Err(error) = destination.announce(folder).await
+                {
+                    flying.push_front(batch);
+                    self.drain(destination, &mut flying, Some(error), &mut changes).await?;
+                    continue;
+                }
                 let answer = destination.appended().await;
                 let (unclear, error) = self.arrive(batch, answer, &mut changes);
                 if let Some(batch) = unclear {

@@ -1,6 +1,6 @@
 //! What one worker does at a time: everything that goes into one destination folder.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -75,6 +75,16 @@ impl Job {
             bytes + 2_000 * (messages + f.flags.len() as u64)
         };
         self.folders.iter().map(one).sum()
+    }
+
+    /// Notes that its folder was made, if it is one of these.
+    pub(crate) fn note_made(&mut self, made: &HashSet<PlaceNo>) {
+        if made.contains(&self.place.no) {
+            self.place.created = true;
+            for folder in &mut self.folders {
+                folder.create = false;
+            }
+        }
     }
 
     pub(crate) fn intent(&self) -> u64 {

@@ -1,6 +1,6 @@
 //! A pass from its first look to its closed accounts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -11,9 +11,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::definition::{Mailbox, MaxDelete};
 use crate::ledger::{
-    Change, Filed, FolderNo, MailboxKey, MailboxLedger, Overview, PassRecord, Place, Renaming,
+    Change, Filed, FolderNo, FollowedFolder, MailboxKey, MailboxLedger, Overview, PassRecord,
+    Place, PlaceNo, Renaming,
 };
-use crate::model::{Accounts, PassKind};
+use crate::model::{Accounts, PassKind, Role};
 
 use super::basis::{Basis, rules_digest};
 use super::departures::depart;
@@ -265,8 +266,6 @@ impl Pass<'_> {
             job.followed.push(followed.clone());
         }
         let mut jobs: Vec<Job> = jobs.into_values().collect();
-        let mut lane = lane;
-        create(&mut lane, &mut jobs).await?;
         jobs.sort_by_key(|job| std::cmp::Reverse(job.weight()));
         let (done, lane) = self.work(lane, promised, jobs).await?;
 
@@ -356,6 +355,7 @@ impl Pass<'_> {
         let heavy = jobs.iter().filter(|job| job.weight() > 0).count();
         let workers = self.allowed().min(heavy).max(1);
         let mut promised = promised.into_iter();
+        let to_make = to_make(&jobs);
         let queue = Queue::new(jobs);
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
@@ -368,6 +368,19 @@ impl Pass<'_> {
                 halt: halt.clone(),
             };
             set.spawn(further.work(promised.next()));
+        }
+        let mut lane = lane;
+        if !to_make.is_empty() {
+            // The source begins while the destination makes the folders.
+            lane.upcoming = Upcoming::of(queue.clone());
+            lane.upcoming.begin(lane.source.as_mut()).await;
+        }
+        match make(self.ledger, &mut lane, to_make).await {
+            Ok(made) => queue.open(made),
+            Err(error) => {
+                halt.cancel();
+                return Err(error);
+            }
         }
         let (mut done, mut lane, mut error) = worker(lane, &queue, &halt).await;
         while let Some(joined) = set.join_next().await {
@@ -397,29 +410,52 @@ impl Pass<'_> {
     }
 }
 
-/// Makes the folders that are wanted, all of them in a round trip or two. What is refused is left to
-/// its job, which knows other names for it.
-async fn create(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error> {
-    let is_wanted = |job: &&mut Job| job.folders.iter().any(|f| f.create);
-    let mut wanted: Vec<&mut Job> = jobs.iter_mut().filter(is_wanted).collect();
-    // Parents first.
-    wanted.sort_by(|a, b| a.place.path.cmp(&b.place.path));
+/// A destination folder that is to be made.
+struct ToMake {
+    place: Place,
+    role: Option<Role>,
+    /// Who goes there.
+    followed: Vec<FollowedFolder>,
+}
+
+/// What has to be made for these jobs, parents first.
+fn to_make(jobs: &[Job]) -> Vec<ToMake> {
+    let wanted = jobs.iter().filter(|job| job.folders.iter().any(|f| f.create));
+    let mut to_make: Vec<ToMake> = wanted
+        .map(|job| ToMake {
+            place: job.place.clone(),
+            role: job.folders[0].target.role,
+            followed: job.followed.clone(),
+        })
+        .collect();
+    to_make.sort_by(|a, b| a.place.path.cmp(&b.place.path));
+    to_make
+}
+
+/// Makes folders, all of them in a round trip or two. What is refused is left to its job, which
+/// knows other names for it.
+async fn make(
+    ledger: &MailboxLedger,
+    lane: &mut Lane,
+    to_make: Vec<ToMake>,
+) -> Result<HashSet<PlaceNo>, Error> {
+    if to_make.is_empty() {
+        return Ok(HashSet::new());
+    }
     let names: Vec<_> =
-        wanted.iter().map(|job| (job.place.name.clone(), job.folders[0].target.role)).collect();
+        to_make.iter().map(|wanted| (wanted.place.name.clone(), wanted.role)).collect();
     let created = lane.destination.create_folders(&names).await.map_err(at_destination)?;
     let mut changes = Vec::new();
-    for (job, is_there) in wanted.into_iter().zip(created).filter(|(_, is_there)| *is_there) {
-        job.place.created = is_there;
-        changes.push(Change::PutPlace(job.place.clone()));
-        changes.extend(job.followed.iter().cloned().map(Change::PutFolder));
-        for folder in &mut job.folders {
-            folder.create = false;
-        }
+    let mut made = HashSet::new();
+    for (wanted, _) in to_make.into_iter().zip(created).filter(|(_, is_there)| *is_there) {
+        made.insert(wanted.place.no);
+        changes.push(Change::PutPlace(Place { created: true, ..wanted.place }));
+        changes.extend(wanted.followed.into_iter().map(Change::PutFolder));
     }
-    match jobs.first() {
-        Some(job) => job.commit(changes).await,
-        None => Ok(()),
+    if !changes.is_empty() {
+        ledger.commit(changes).await?;
     }
+    Ok(made)
 }
 
 /// Works with lanes beyond the first, one after the other, as long as there is something to do.
@@ -482,11 +518,18 @@ async fn worker(
     halt: &CancellationToken,
 ) -> (Vec<Job>, Lane, Option<Error>) {
     let mut done = Vec::new();
-    lane.upcoming = Upcoming::of(queue.clone());
+    if lane.upcoming.place().is_none() {
+        lane.upcoming = Upcoming::of(queue.clone());
+    }
+    if !queue.is_open() {
+        lane.upcoming.begin(lane.source.as_mut()).await;
+    }
+    let made = halt.run_until_cancelled(queue.opened()).await.unwrap_or_default();
     while !halt.is_cancelled() && !lane.recalled.is_cancelled() {
         let claimed = lane.upcoming.take();
         let Some(mut job) = claimed.or_else(|| queue.pop()) else { break };
         job.stop = halt.clone();
+        job.note_made(&made);
         match job.run(&mut lane).await {
             Ok(Ended::Done) => done.push(job),
             Ok(Ended::Recalled) => queue.give_back(job),

@@ -1,11 +1,14 @@
 //! Jobs that wait for a lane, the largest first.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
+use crate::ledger::PlaceNo;
+use crate::model::FolderName;
 use crate::platform::Source;
 
 /// What the lanes of a pass work off together.
@@ -13,11 +16,30 @@ use crate::platform::Source;
 pub(crate) struct Queue {
     jobs: Arc<Mutex<VecDeque<Job>>>,
     drained: CancellationToken,
+    /// The destination's folders that were made for them, once they are.
+    made: watch::Sender<Option<Arc<HashSet<PlaceNo>>>>,
 }
 
 impl Queue {
     pub(crate) fn new(jobs: Vec<Job>) -> Self {
-        Self { jobs: Arc::new(Mutex::new(jobs.into())), drained: CancellationToken::new() }
+        Self { jobs: Arc::new(Mutex::new(jobs.into())), ..Self::default() }
+    }
+
+    /// The destination's folders are made as far as they can be, all at once: these.
+    pub(crate) fn open(&self, made: HashSet<PlaceNo>) {
+        self.made.send_replace(Some(Arc::new(made)));
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.made.borrow().is_some()
+    }
+
+    /// Waits until the destination's folders are made. Which were.
+    pub(crate) async fn opened(&self) -> Arc<HashSet<PlaceNo>> {
+        let mut made = self.made.subscribe();
+        let opened = made.wait_for(Option::is_some).await;
+        // The sender is this queue's own.
+        opened.ok().and_then(|made| made.clone()).unwrap_or_default()
     }
 
     pub(crate) fn pop(&self) -> Option<Job> {
@@ -74,6 +96,11 @@ impl Upcoming {
             }
             self.claimed = Some(Box::new(job));
         }
+    }
+
+    /// Where the job that was claimed goes.
+    pub(crate) fn place(&self) -> Option<&FolderName> {
+        self.claimed.as_ref().map(|job| &job.place.name)
     }
 
     /// The job that was claimed.

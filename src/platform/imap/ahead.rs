@@ -1,5 +1,6 @@
-//! Messages that are asked for before anybody waits for them: while the other side is still being
-//! made ready, this one already works.
+//! What is asked for before anybody waits for it: a folder and its first messages at the source,
+//! while the destination is still being made ready; the next folder at the destination, while it
+//! takes the last of the one before.
 
 use super::command::{Chunk, Command, set_parts};
 use super::folder::Opening;
@@ -13,9 +14,16 @@ const FIRST: usize = 100;
 /// What a message is asked for with.
 pub(super) const WHOLE: &str = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
 
+/// What was asked for.
+#[derive(Debug)]
+pub(super) enum Ahead {
+    Reading(Reading),
+    Opening(FolderName, Tag),
+}
+
 /// A folder that is being opened and read.
 #[derive(Debug)]
-pub(super) struct Ahead {
+pub(super) struct Reading {
     folder: FolderName,
     ids: IdSet,
     examine: Tag,
@@ -32,20 +40,40 @@ impl Session {
     /// and waits for neither. Anything else that is asked before lets it be in vain.
     pub(super) async fn ask_ahead(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
         let examine = self.examining(folder, None);
-        // A literal would have to wait for the server.
-        let is_plain = examine.chunks.iter().all(|chunk| matches!(chunk, Chunk::Text(_)));
         let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
         let first: IdSet = ids.iter().take(FIRST).collect();
         let [set] = &set_parts(&first)[..] else { return Ok(()) };
-        if !is_plain || is_open {
+        if !is_plain(&examine) || is_open {
             return Ok(());
         }
         let examine = self.send(examine).await?;
         self.selected = None;
         let fetch = self.send(Command::raw("FETCH", format!("UID FETCH {set} {WHOLE}"))).await?;
-        self.ahead =
-            Some(Ahead { folder: folder.clone(), ids: ids.clone(), examine, fetch, first });
+        let (folder, ids) = (folder.clone(), ids.clone());
+        self.ahead = Some(Ahead::Reading(Reading { folder, ids, examine, fetch, first }));
         Ok(())
+    }
+
+    /// Sends the SELECT that [`Session::select`] will want next. Anything else that is sent before
+    /// lets it be in vain.
+    pub(super) async fn select_ahead(&mut self, folder: &FolderName) -> Result<()> {
+        let select = Command::new("SELECT").folder(folder);
+        if !is_plain(&select) {
+            return Ok(());
+        }
+        let tag = self.send(select).await?;
+        self.selected = None;
+        self.ahead = Some(Ahead::Opening(folder.clone(), tag));
+        Ok(())
+    }
+
+    /// The SELECT that was sent ahead for this folder, if there is one.
+    pub(super) fn selected_ahead(&mut self, folder: &FolderName) -> Option<Tag> {
+        match self.ahead.take_if(|ahead| matches!(ahead, Ahead::Opening(name, _) if name == folder))
+        {
+            Some(Ahead::Opening(_, tag)) => Some(tag),
+            _ => None,
+        }
     }
 
     /// The FETCH that was sent ahead for exactly this, if there is one; then the folder is open.
@@ -55,11 +83,14 @@ impl Session {
         epoch: Epoch,
         ids: &IdSet,
     ) -> Result<Option<Asked>> {
-        let Some(ahead) = self.ahead.take() else { return Ok(None) };
-        if ahead.folder != *folder || ahead.ids != *ids {
-            self.forget(ahead).await?;
-            return Ok(None);
-        }
+        let ahead = match self.ahead.take() {
+            Some(Ahead::Reading(ahead)) if ahead.folder == *folder && ahead.ids == *ids => ahead,
+            Some(other) => {
+                self.forget(other).await?;
+                return Ok(None);
+            }
+            None => return Ok(None),
+        };
         let mut opening = Opening::default();
         let end = self.end_of(ahead.examine, |reply| opening.hear(reply)).await?;
         let opened = self.folder_settled("EXAMINE", folder, end).map(|_| opening.complete());
@@ -87,12 +118,22 @@ impl Session {
 
     /// Lets what was asked ahead pass by.
     pub(super) async fn forget(&mut self, ahead: Ahead) -> Result<()> {
-        self.end_of(ahead.examine, |_| ()).await?;
-        self.skip(ahead.fetch).await
+        match ahead {
+            Ahead::Reading(Reading { examine, fetch, .. }) => {
+                self.end_of(examine, |_| ()).await?;
+                self.skip(fetch).await
+            }
+            Ahead::Opening(_, select) => self.end_of(select, |_| ()).await.map(drop),
+        }
     }
 
     async fn skip(&mut self, fetch: Tag) -> Result<()> {
         while let Next::Data(_) = self.next(fetch, Bodies::Digest).await? {}
         Ok(())
     }
+}
+
+/// A literal would have to wait for the server.
+fn is_plain(command: &Command) -> bool {
+    command.chunks.iter().all(|chunk| matches!(chunk, Chunk::Text(_)))
 }

@@ -87,6 +87,10 @@ impl Destination for Imap<Writer> {
         })
     }
 
+    async fn announce(&mut self, folder: &FolderName) -> Result<()> {
+        self.session.select_ahead(folder).await
+    }
+
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()> {
         let shelf = self.mode.shelf(&self.session, folder)?;
         let batch = append::append(&mut self.session, shelf, batch).await?;

@@ -143,7 +143,12 @@ impl Session {
         let mut opening = Opening::default();
         // Whatever comes of it, the old folder is not open any more (RFC 9051, 6.3.2).
         self.selected = None;
-        let end = self.ask(command, |reply| opening.hear(reply)).await?;
+        let ahead = if writable { self.selected_ahead(name) } else { None };
+        let tag = match ahead {
+            Some(tag) => tag,
+            None => self.send(command).await?,
+        };
+        let end = self.end_of(tag, |reply| opening.hear(reply)).await?;
         let end = self.folder_settled(verb, name, end)?;
         if writable && end.code("READ-ONLY").is_some() {
             let text = format!("{} is read-only", self.shown(name));
