@@ -280,9 +280,9 @@ impl Room {
             println!("no tmpfs may be mounted here: limiting the size of files instead");
             return Self::Limit;
         }
-        // All but a little of it.
+        // All but a little of it: the journal, and a few times what is in it.
         let ballast = state.join("ballast");
-        fs::write(&ballast, vec![0; 24 * 1024 * 1024 - 700 * 1024]).expect("write the ballast");
+        fs::write(&ballast, vec![0; 24 * 1024 * 1024 - 460 * 1024]).expect("write the ballast");
         Self::Tmpfs { ballast, mounted: state }
     }
 
@@ -293,7 +293,7 @@ impl Room {
         let mut shell = drover.command(&[]);
         shell = {
             let mut sh = Command::new("sh");
-            sh.args(["-c", r#"trap "" XFSZ; ulimit -S -f 700; exec "$0" "$@""#]);
+            sh.args(["-c", r#"trap "" XFSZ; ulimit -S -f 600; exec "$0" "$@""#]);
             sh.current_dir(shell.get_current_dir().expect("it has one"));
             sh.arg(run.get_program()).args(run.get_args());
             sh

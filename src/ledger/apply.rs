@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Fingerprint, IdSet};
 
+use super::database::FORMAT;
 use super::keys::{self, Key, Kind, MailboxNo};
 use super::pages::Pages;
 use super::view::View;
@@ -25,6 +26,15 @@ pub(super) struct Meta {
     pub(super) records: u64,
     /// The number the next new mailbox gets.
     pub(super) next_mailbox: u32,
+}
+
+/// Ends a group of commits: it has a generation of its own.
+pub(super) fn seal(view: &mut View<'_>, meta: &mut Meta) -> Result<(), Error> {
+    meta.generation += 1;
+    meta.format = FORMAT;
+    view.put_row(keys::META, meta)?;
+    view.accept();
+    Ok(())
 }
 
 /// What a mailbox counts.

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use super::apply::Tally;
 use super::keys::{self, Kind};
 use super::rows::Counts;
-use super::view::{self, decode_row};
+use super::view::{self, View, decode_row};
 use super::{Error, page};
 
 /// A mailbox's number and a folder's.
@@ -38,12 +38,9 @@ struct Books {
 ///
 /// # Errors
 /// [`Error::Damaged`] for the first thing that is not as it was left.
-pub(super) fn add_up(tree: &sled::Tree, total: u64) -> Result<(), Error> {
+pub(super) fn add_up(view: &View<'_>, total: u64) -> Result<(), Error> {
     let mut books = Books::default();
-    for pair in tree.iter() {
-        let (key, value) = pair?;
-        books.enter(&key, &value)?;
-    }
+    view.scan(&[], keys::END, |key, value| books.enter(key, value))?;
     books.close(total)
 }
 

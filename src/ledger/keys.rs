@@ -11,6 +11,8 @@ use super::MailboxKey;
 
 /// The one row about the ledger itself.
 pub(super) const META: &[u8] = b"\x00meta";
+/// Above every key.
+pub(super) const END: &[u8] = &[0xff];
 const NOTE: u8 = 0x01;
 const NAME: u8 = 0x02;
 const ROW: u8 = 0x10;

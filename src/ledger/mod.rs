@@ -18,6 +18,9 @@ mod database;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+#[doc(hidden)]
+pub mod inner;
+mod journal;
 mod keys;
 mod opening;
 mod page;

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::{self, Meta};
 use super::database::{Database, WITNESS, drop_aside, guarded, open_sled};
+use super::journal::{self, Staged};
 use super::keys::{self, Key, Kind, MailboxNo};
 use super::page::{self, Row};
 use super::view::{View, decode_row};
@@ -77,8 +78,8 @@ pub(super) fn begin(database: &Database, dir: &Path, aside: &str) -> Result<(), 
 
 /// Goes on with it, should it have been cut short.
 pub(super) fn resume(database: &Database, dir: &Path) -> Result<(), Error> {
-    let damage: Option<Damage> = View::new(&database.tree).row(Key::note(NOTE).as_bytes())?;
-    match damage {
+    let key = Key::note(NOTE);
+    match database.read(|view| view.row::<Damage>(key.as_bytes()))? {
         Some(damage) if !damage.saved => save(database, dir, damage),
         _ => Ok(()),
     }
@@ -118,16 +119,15 @@ fn write(
     database: &Database,
     stage: impl FnOnce(&mut View<'_>, &mut Meta) -> Result<(), Error>,
 ) -> Result<(), Error> {
-    let mut view = View::new(&database.tree);
+    let pending = database.pending();
+    let mut view = database.view(&pending);
     let missing = || Error::damaged("the row about the ledger is missing");
     let mut meta: Meta = view.row(keys::META)?.ok_or_else(missing)?;
     stage(&mut view, &mut meta)?;
-    meta.generation += 1;
-    view.put_row(keys::META, &meta)?;
-    view.accept();
-    let batch = view.into_batch();
-    guarded(|| Ok(database.tree.apply_batch(batch)?))?;
-    database.make_durable(&meta)
+    apply::seal(&mut view, &mut meta)?;
+    let changes = view.into_accepted();
+    drop(pending);
+    database.commit(changes, &meta)
 }
 
 /// Files a mailbox whole, or not at all: a crash in between leaves it for another try.
@@ -233,11 +233,23 @@ fn read_all(aside: &Path, send: &mpsc::SyncSender<Found>) -> Result<(), Error> {
         !witness.ok().flatten().is_some_and(behind)
     };
     let tree = open_sled(aside)?;
-    let meta = guarded(|| View::new(&tree).row::<Meta>(keys::META)).ok().flatten();
-    let current = meta.as_ref().is_some_and(current);
-    let names = rows::<u32>(&tree, &Key::names());
-    for (key, no) in names.rows {
-        let mut found = read(&tree, MailboxNo(no));
+    let mut stock = Stock { tree: &tree, pending: Staged::new() };
+    let mut meta = stock.meta();
+    let mut is_gapless = true;
+    if let Some(found) = &meta {
+        match journal::left(aside, found) {
+            Ok(pending) => stock.pending = pending,
+            Err(_) => is_gapless = false,
+        }
+        meta = stock.meta();
+    }
+    let names = stock.rows::<u32>(&Key::names()).rows;
+    // A mailbox may agree with itself and yet be from an earlier day, if the database lost what
+    // was written since: then the mailboxes together count less than the ledger does.
+    let counted: u64 = names.values().map(|no| stock.counted(MailboxNo(*no))).sum();
+    let current = is_gapless && meta.is_some_and(|meta| counted == meta.records && current(&meta));
+    for (key, no) in names {
+        let mut found = stock.read(MailboxNo(no));
         (found.name, found.current) = (keys::named(&key), current);
         if send.send(found).is_err() {
             break;
@@ -247,111 +259,147 @@ fn read_all(aside: &Path, send: &mpsc::SyncSender<Found>) -> Result<(), Error> {
     Ok(())
 }
 
-fn read(tree: &sled::Db, mailbox: MailboxNo) -> Found {
-    let of = |kind| Key::of(mailbox, kind);
-    let state = rows::<MailboxState>(tree, &of(Kind::State));
-    let tally = rows::<apply::Tally>(tree, &of(Kind::Tally));
-    let (folders, places) = (rows(tree, &of(Kind::Folder)), rows(tree, &of(Kind::Place)));
-    let counts = rows::<Counts>(tree, &of(Kind::Counts));
-    let (intents, retired) = (rows(tree, &of(Kind::Intent)), rows(tree, &of(Kind::Retired)));
-    let (failures, passes) = (rows(tree, &of(Kind::Failure)), rows(tree, &of(Kind::Pass)));
-    let records = pages::<Record>(tree, &of(Kind::Records));
-    let strangers = pages::<Stranger>(tree, &of(Kind::Strangers));
-    let all_read = state.whole
-        && tally.whole
-        && folders.whole
-        && places.whole
-        && counts.whole
-        && intents.whole
-        && retired.whole
-        && failures.whole
-        && passes.whole
-        && records.whole
-        && strangers.whole;
-    let mut found = Found {
-        state: state.values().next(),
-        passes: passes.values().collect(),
-        folders: folders.values().collect(),
-        places: places.values().map(|place: Place| (place.no, place)).collect(),
-        intents: intents.values().collect(),
-        retired: retired.values().collect(),
-        failures: failures.values().collect(),
-        ..Found::default()
-    };
-    for (key, rows) in records.rows {
-        found.records.entry(FolderNo(keys::number(&key))).or_default().extend(rows);
+/// A damaged database with what its journal holds beyond it.
+struct Stock<'t> {
+    tree: &'t sled::Db,
+    pending: Staged,
+}
+
+impl Stock<'_> {
+    /// The records a mailbox says it has.
+    fn counted(&self, mailbox: MailboxNo) -> u64 {
+        let counts = self.rows::<Counts>(&Key::of(mailbox, Kind::Counts));
+        counts.values().map(|counts| counts.records).sum()
     }
-    for (key, rows) in strangers.rows {
-        found.strangers.entry(PlaceNo(keys::number(&key))).or_default().extend(rows);
+
+    fn read(&self, mailbox: MailboxNo) -> Found {
+        let of = |kind| Key::of(mailbox, kind);
+        let state = self.rows::<MailboxState>(&of(Kind::State));
+        let tally = self.rows::<apply::Tally>(&of(Kind::Tally));
+        let (folders, places) = (self.rows(&of(Kind::Folder)), self.rows(&of(Kind::Place)));
+        let counts = self.rows::<Counts>(&of(Kind::Counts));
+        let (intents, retired) = (self.rows(&of(Kind::Intent)), self.rows(&of(Kind::Retired)));
+        let (failures, passes) = (self.rows(&of(Kind::Failure)), self.rows(&of(Kind::Pass)));
+        let records = self.pages::<Record>(&of(Kind::Records));
+        let strangers = self.pages::<Stranger>(&of(Kind::Strangers));
+        let all_read = state.whole
+            && tally.whole
+            && folders.whole
+            && places.whole
+            && counts.whole
+            && intents.whole
+            && retired.whole
+            && failures.whole
+            && passes.whole
+            && records.whole
+            && strangers.whole;
+        let mut found = Found {
+            state: state.values().next(),
+            passes: passes.values().collect(),
+            folders: folders.values().collect(),
+            places: places.values().map(|place: Place| (place.no, place)).collect(),
+            intents: intents.values().collect(),
+            retired: retired.values().collect(),
+            failures: failures.values().collect(),
+            ..Found::default()
+        };
+        for (key, rows) in records.rows {
+            found.records.entry(FolderNo(keys::number(&key))).or_default().extend(rows);
+        }
+        for (key, rows) in strangers.rows {
+            found.strangers.entry(PlaceNo(keys::number(&key))).or_default().extend(rows);
+        }
+        let counted: HashMap<FolderNo, Counts> = counts
+            .rows
+            .iter()
+            .map(|(key, counts)| (FolderNo(keys::number(key)), *counts))
+            .collect();
+        let n_records = |no: &FolderNo| found.records.get(no).map_or(0, Vec::len) as u64;
+        let whole = found.folders.iter().map(|folder| folder.no);
+        // A folder without records has no counts.
+        found.whole =
+            whole.filter(|no| n_records(no) == counted.get(no).map_or(0, |c| c.records)).collect();
+        let n_strangers: usize = found.strangers.values().map(Vec::len).sum();
+        let stock = [found.folders.len(), found.places.len(), n_strangers, found.retired.len()];
+        let tally = tally.values().next().unwrap_or_default();
+        let tallied = [tally.folders, tally.places, tally.strangers, tally.retired];
+        found.sound = all_read
+            && stock.map(|n| n as u64) == tallied
+            && found.whole.len() == found.folders.len()
+            && found.records.keys().all(|no| found.whole.contains(no));
+        found
     }
-    let counted: HashMap<FolderNo, Counts> =
-        counts.rows.iter().map(|(key, counts)| (FolderNo(keys::number(key)), *counts)).collect();
-    let n_records = |no: &FolderNo| found.records.get(no).map_or(0, Vec::len) as u64;
-    let whole = found.folders.iter().map(|folder| folder.no);
-    // A folder without records has no counts.
-    found.whole =
-        whole.filter(|no| n_records(no) == counted.get(no).map_or(0, |c| c.records)).collect();
-    let n_strangers: usize = found.strangers.values().map(Vec::len).sum();
-    let stock = [found.folders.len(), found.places.len(), n_strangers, found.retired.len()];
-    let tally = tally.values().next().unwrap_or_default();
-    let tallied = [tally.folders, tally.places, tally.strangers, tally.retired];
-    found.sound = all_read
-        && stock.map(|n| n as u64) == tallied
-        && found.whole.len() == found.folders.len()
-        && found.records.keys().all(|no| found.whole.contains(no));
-    found
+
+    fn meta(&self) -> Option<Meta> {
+        guarded(|| View::new(self.tree, &self.pending).row(keys::META)).ok().flatten()
+    }
+
+    fn rows<T: DeserializeOwned>(&self, prefix: &Key) -> Read<T> {
+        self.sound(prefix, |key, value| decode_row(key, value).ok())
+    }
+
+    fn pages<R: Row>(&self, prefix: &Key) -> Read<Vec<R>> {
+        self.sound(prefix, |key, value| page::decode(key, value).ok())
+    }
+
+    /// Every row of a prefix that is sound: from the front up to where the database fails, then
+    /// from the back; and what the journal says instead.
+    fn sound<T>(&self, prefix: &Key, decode: impl Fn(&[u8], &[u8]) -> Option<T>) -> Read<T> {
+        let mut read = Read { rows: BTreeMap::new(), whole: true };
+        let is_newer = |key: &[u8]| self.pending.contains_key(key);
+        let range = || self.tree.range(prefix.as_bytes()..=prefix.end().as_slice());
+        let mut front = range();
+        let mut last: Option<Vec<u8>> = None;
+        loop {
+            match guarded(|| Ok(front.next())) {
+                Ok(Some(Ok((key, value)))) => {
+                    last = Some(key.to_vec());
+                    if !is_newer(&key) {
+                        read.take(&key, decode(&key, &value));
+                    }
+                }
+                Ok(None) => break,
+                Ok(Some(Err(_))) | Err(_) => {
+                    read.whole = false;
+                    break;
+                }
+            }
+        }
+        let mut back = range();
+        while !read.whole
+            && let Ok(Some(Ok((key, value)))) = guarded(|| Ok(back.next_back()))
+            && last.as_deref().is_none_or(|last| key.as_ref() > last)
+        {
+            if !is_newer(&key) {
+                read.take(&key, decode(&key, &value));
+            }
+        }
+        let newer = self.pending.range(prefix.as_bytes().to_vec()..=prefix.end());
+        for (key, value) in newer {
+            if let Some(value) = value {
+                read.take(key, decode(key, value));
+            }
+        }
+        read
+    }
 }
 
 /// What a range of keys gave.
 struct Read<T> {
-    rows: Vec<(Vec<u8>, T)>,
+    rows: BTreeMap<Vec<u8>, T>,
     /// Every row of it could be read.
     whole: bool,
 }
 
 impl<T> Read<T> {
+    fn take(&mut self, key: &[u8], row: Option<T>) {
+        match row {
+            Some(row) => drop(self.rows.insert(key.to_vec(), row)),
+            None => self.whole = false,
+        }
+    }
+
     fn values(self) -> impl Iterator<Item = T> {
-        self.rows.into_iter().map(|(_, row)| row)
+        self.rows.into_values()
     }
-}
-
-fn rows<T: DeserializeOwned>(tree: &sled::Db, prefix: &Key) -> Read<T> {
-    sound(tree, prefix, |key, value| decode_row(key, value).ok())
-}
-
-fn pages<R: Row>(tree: &sled::Db, prefix: &Key) -> Read<Vec<R>> {
-    sound(tree, prefix, |key, value| page::decode(key, value).ok())
-}
-
-/// Every row of a prefix that is sound: from the front up to where the database fails, then from
-/// the back.
-fn sound<T>(tree: &sled::Db, prefix: &Key, decode: impl Fn(&[u8], &[u8]) -> Option<T>) -> Read<T> {
-    let mut read = Read { rows: Vec::new(), whole: true };
-    let range = || tree.range(prefix.as_bytes()..=prefix.end().as_slice());
-    let mut front = range();
-    let mut last: Option<Vec<u8>> = None;
-    loop {
-        match guarded(|| Ok(front.next())) {
-            Ok(Some(Ok((key, value)))) => {
-                last = Some(key.to_vec());
-                match decode(&key, &value) {
-                    Some(row) => read.rows.push((key.to_vec(), row)),
-                    None => read.whole = false,
-                }
-            }
-            Ok(None) => return read,
-            Ok(Some(Err(_))) | Err(_) => break,
-        }
-    }
-    read.whole = false;
-    let mut back = range();
-    let mut rest = Vec::new();
-    while let Ok(Some(Ok((key, value)))) = guarded(|| Ok(back.next_back())) {
-        if last.as_deref().is_some_and(|last| key.as_ref() <= last) {
-            break;
-        }
-        rest.extend(decode(&key, &value).map(|row| (key.to_vec(), row)));
-    }
-    read.rows.extend(rest.into_iter().rev());
-    read
 }

@@ -1,9 +1,9 @@
 //! One writer for all mailboxes, so that commits that come together share one fsync.
 //!
-//! The writer takes whatever is queued, stages each commit over those before it, applies them
-//! as one atomic batch, makes it durable, and then answers all of them. Readers run in their
-//! own threads and never see half a batch; they may see a batch a moment before it is durable,
-//! which is harmless: whatever they commit because of it comes after it in the log.
+//! The writer takes whatever is queued, stages each commit over those before it, makes them
+//! durable as one, and then answers all of them. Readers run in their own threads and never see
+//! half a batch; they may see a batch a moment before it is durable, which is harmless: whatever
+//! they commit because of it comes after it.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -54,14 +54,14 @@ impl Store {
         Self { dir, state, allowance: AtomicU64::new(u64::MAX) }
     }
 
-    /// Reads; no batch is applied meanwhile.
+    /// Reads; nothing is committed meanwhile.
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&View<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
         let found = match &*state {
-            State::Open(database) => guarded(|| read(&View::new(&database.tree))),
+            State::Open(database) => database.read(read),
             State::Failed(error) => return Err(error.clone()),
         };
         drop(state);
@@ -133,7 +133,8 @@ impl Store {
         group: &mut dyn Iterator<Item = Request>,
         waiting: &mut Vec<SyncSender<Result<(), Error>>>,
     ) -> Result<(), Error> {
-        let mut view = View::new(&database.tree);
+        let pending = database.pending();
+        let mut view = database.view(&pending);
         let mut meta = match guarded(|| view.row::<Meta>(keys::META)) {
             Ok(Some(meta)) => meta,
             failed => {
@@ -160,15 +161,10 @@ impl Store {
         if waiting.is_empty() {
             return Ok(());
         }
-        meta.generation += 1;
-        view.put_row(keys::META, &meta)?;
-        view.accept();
-        let batch = view.into_batch();
-        {
-            let _readers = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            guarded(|| Ok(database.tree.apply_batch(batch)?))?;
-        }
-        database.make_durable(&meta)
+        apply::seal(&mut view, &mut meta)?;
+        let changes = view.into_accepted();
+        drop(pending);
+        database.commit(changes, &meta)
     }
 
     fn stage(&self, view: &mut View<'_>, meta: &mut Meta, work: Work) -> Result<(), Error> {

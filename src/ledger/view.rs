@@ -1,7 +1,8 @@
-//! The tree as it will be once staged changes are applied.
+//! The ledger as it is, which is the tree and what the journal holds beyond it, and as it will be
+//! once staged changes are committed.
 //!
-//! A group of commits is staged one by one over the tree: each sees those before it, and one
-//! that fails is dropped without harm to the others. Then all are applied as one batch.
+//! A group of commits is staged one by one: each sees those before it, and one that fails is
+//! dropped without harm to the others. Then all are committed as one.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -11,10 +12,8 @@ use serde::de::DeserializeOwned;
 use sled::IVec;
 
 use super::Error;
+use super::journal::Staged;
 use super::keys::{self, Key};
-
-/// What will be written: a value, or nothing where the key is removed.
-type Staged = BTreeMap<Vec<u8>, Option<IVec>>;
 
 /// A key with its value.
 pub(super) type Pair = (Vec<u8>, IVec);
@@ -22,6 +21,8 @@ pub(super) type Pair = (Vec<u8>, IVec);
 /// Reads through the staged changes.
 pub(super) struct View<'t> {
     tree: &'t sled::Tree,
+    /// Committed, but not in the tree yet.
+    pending: &'t Staged,
     /// Of the commits that are accepted.
     accepted: Staged,
     /// Of the commit that is being staged.
@@ -29,8 +30,8 @@ pub(super) struct View<'t> {
 }
 
 impl<'t> View<'t> {
-    pub(super) fn new(tree: &'t sled::Tree) -> Self {
-        Self { tree, accepted: Staged::new(), current: Staged::new() }
+    pub(super) fn new(tree: &'t sled::Tree, pending: &'t Staged) -> Self {
+        Self { tree, pending, accepted: Staged::new(), current: Staged::new() }
     }
 
     /// The current commit is to be applied.
@@ -43,16 +44,9 @@ impl<'t> View<'t> {
         self.current.clear();
     }
 
-    /// Everything accepted, for the database.
-    pub(super) fn into_batch(self) -> sled::Batch {
-        let mut batch = sled::Batch::default();
-        for (key, value) in self.accepted {
-            match value {
-                Some(value) => batch.insert(key, value),
-                None => batch.remove(key),
-            }
-        }
-        batch
+    /// Everything accepted.
+    pub(super) fn into_accepted(self) -> Staged {
+        self.accepted
     }
 
     pub(super) fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
@@ -71,7 +65,12 @@ impl<'t> View<'t> {
     }
 
     fn staged(&self, key: &[u8]) -> Option<&Option<IVec>> {
-        self.current.get(key).or_else(|| self.accepted.get(key))
+        self.layers().into_iter().find_map(|layer| layer.get(key))
+    }
+
+    /// What lies over the tree, the newest first.
+    fn layers(&self) -> [&Staged; 3] {
+        [&self.current, &self.accepted, self.pending]
     }
 
     /// The lowest key from `from` up to `to`.
@@ -83,9 +82,10 @@ impl<'t> View<'t> {
                 return Ok(None);
             }
             let stored = self.tree.range::<&[u8], _>(range).next().transpose()?;
-            let staged = [&self.accepted, &self.current]
+            let staged = self
+                .layers()
                 .into_iter()
-                .filter_map(|staged| staged.range::<[u8], _>(range).next())
+                .filter_map(|layer| layer.range::<[u8], _>(range).next())
                 .map(|(key, _)| key.as_slice());
             let stored_key = stored.as_ref().map(|(key, _)| key.as_ref());
             let Some(key) = staged.chain(stored_key).min().map(<[u8]>::to_vec) else {
@@ -108,9 +108,10 @@ impl<'t> View<'t> {
                 return Ok(None);
             }
             let stored = self.tree.range::<&[u8], _>(range).next_back().transpose()?;
-            let staged = [&self.accepted, &self.current]
+            let staged = self
+                .layers()
                 .into_iter()
-                .filter_map(|staged| staged.range::<[u8], _>(range).next_back())
+                .filter_map(|layer| layer.range::<[u8], _>(range).next_back())
                 .map(|(key, _)| key.as_slice());
             let stored_key = stored.as_ref().map(|(key, _)| key.as_ref());
             let Some(key) = staged.chain(stored_key).max().map(<[u8]>::to_vec) else {
@@ -131,19 +132,24 @@ impl<'t> View<'t> {
         to: &[u8],
         mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        if self.accepted.is_empty() && self.current.is_empty() {
-            for pair in self.tree.range(from..=to) {
-                let (key, value) = pair?;
-                each(&key, &value)?;
+        let mut over: BTreeMap<&[u8], Option<&IVec>> = BTreeMap::new();
+        for layer in self.layers().into_iter().rev().filter(|layer| !layer.is_empty()) {
+            let range = (Bound::Included(from), Bound::Included(to));
+            let rows = layer.range::<[u8], _>(range);
+            over.extend(rows.map(|(key, value)| (key.as_slice(), value.as_ref())));
+        }
+        let mut over = over.into_iter().peekable();
+        for pair in self.tree.range(from..=to) {
+            let (key, value) = pair?;
+            while let Some((above, staged)) = over.next_if(|(above, _)| *above < key.as_ref()) {
+                staged.map_or(Ok(()), |value| each(above, value))?;
             }
-            return Ok(());
+            match over.next_if(|(above, _)| *above == key.as_ref()) {
+                Some((_, staged)) => staged.map_or(Ok(()), |value| each(&key, value))?,
+                None => each(&key, &value)?,
+            }
         }
-        let mut from = Bound::Included(from.to_vec());
-        while let Some((key, value)) = self.lowest(from.as_ref().map(Vec::as_slice), to)? {
-            each(&key, &value)?;
-            from = Bound::Excluded(key);
-        }
-        Ok(())
+        over.try_for_each(|(key, staged)| staged.map_or(Ok(()), |value| each(key, value)))
     }
 
     /// Calls `each` with every row of a prefix.
@@ -190,7 +196,7 @@ fn is_empty((from, to): &(Bound<&[u8]>, Bound<&[u8]>)) -> bool {
 const ROW_VERSION: u8 = 1;
 
 /// `crc32c:u32 version:u8 json`; the checksum covers the key, the version and the JSON.
-fn encode_row<T: Serialize>(key: &[u8], row: &T) -> Result<Vec<u8>, Error> {
+pub(super) fn encode_row<T: Serialize>(key: &[u8], row: &T) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0, 0, 0, 0, ROW_VERSION];
     serde_json::to_writer(&mut bytes, row)
         .map_err(|e| Error::Io { what: format!("{}: {e}", keys::describe(key)) })?;

@@ -14,6 +14,8 @@ use super::{Dice, INBOX, SENT, key, open, open_alice, record, records};
 
 const ROUNDS: u64 = 20;
 const RECORDS: u64 = 12_000;
+/// Enough that a database of three mailboxes has several of sled's segments.
+const MANY: u64 = 40_000;
 
 /// A ledger as a killed process leaves it (copied while it is open) or as a closed one.
 async fn prepare(dir: &Path, closed: bool) {
@@ -183,6 +185,78 @@ async fn a_missing_database_is_rebuilt_not_begun() {
     assert_eq!(outcome(dir.path()).await, Outcome::Rebuilt);
 }
 
+/// What a process that is killed leaves in its journal: 3,000 records in each of two folders.
+async fn prepare_journal(dir: &Path) {
+    let live = tempfile::tempdir().unwrap();
+    let (_ledger, alice) = open_alice(live.path()).await;
+    for first in (0..3_000).step_by(100) {
+        let batch = vec![
+            Change::PutFolder(folder(INBOX, "INBOX")),
+            Change::PutFolder(folder(SENT, "Sent")),
+            Change::PutPlace(place(1)),
+            Change::PutRecords(INBOX, records(first..first + 100)),
+            Change::PutRecords(SENT, records(first..first + 100)),
+        ];
+        alice.commit(batch).await.unwrap();
+    }
+    copy(live.path(), dir);
+}
+
+#[tokio::test]
+async fn a_damaged_journal_is_noticed_or_nothing_is_lost() {
+    let sound = tempfile::tempdir().unwrap();
+    prepare_journal(sound.path()).await;
+    let (mut rebuilt, mut dice) = (0, Dice(42));
+    for round in 0..24 {
+        let dir = tempfile::tempdir().unwrap();
+        copy(sound.path(), dir.path());
+        let path = dir.path().join("sled/journal");
+        let journal = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let at = dice.below(journal.metadata().unwrap().len());
+        match round % 4 {
+            0 => journal.set_len(at).unwrap(),
+            1 => fs::remove_file(&path).unwrap(),
+            2 => journal.write_all_at(&[0; 4096], at & !4095).unwrap(),
+            _ => {
+                let mut byte = [0];
+                journal.read_exact_at(&mut byte, at).unwrap();
+                journal.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+            }
+        }
+        let (ledger, opening) = open(dir.path()).await;
+        let found = read_all(&ledger).await.unwrap();
+        match opening {
+            Opening::Continued => assert_eq!(found, [3_000, 3_000], "a part is lost in silence"),
+            Opening::Rebuild { .. } => rebuilt += 1,
+            Opening::Fresh => panic!("a damaged ledger passed for a new one"),
+        }
+        ledger.close().await.unwrap();
+        assert_eq!(open(dir.path()).await.1, Opening::Continued);
+    }
+    println!("{rebuilt} of 24 rebuilt");
+    assert!(rebuilt >= 6, "{rebuilt} rebuilt");
+}
+
+#[tokio::test]
+async fn what_only_the_journal_had_is_kept_of_a_damaged_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ledger, alice) = open_alice(dir.path()).await;
+    let rows = vec![Change::PutFolder(folder(INBOX, "INBOX")), Change::PutPlace(place(1))];
+    alice.commit(rows).await.unwrap();
+    alice.commit(vec![Change::PutRecords(INBOX, records(0..500))]).await.unwrap();
+    let state = MailboxState { cut_over: Some(noon()), ..MailboxState::default() };
+    ledger.put_state(&key("alice"), state.clone()).await.unwrap();
+    drop(alice);
+    ledger.close().await.unwrap();
+    // Anything that makes the next opening set it aside.
+    fs::write(dir.path().join("damaged"), "as the test wants it").unwrap();
+    let (ledger, opening) = open(dir.path()).await;
+    assert!(matches!(opening, Opening::Rebuild { .. }), "{opening:?}");
+    assert_eq!(ledger.state(&key("alice")).await.unwrap(), state);
+    let alice = ledger.mailbox(&key("alice")).await.unwrap();
+    assert_eq!(alice.record_ids(INBOX).await.unwrap().len(), 500);
+}
+
 #[tokio::test]
 async fn an_older_database_beside_its_witness_is_rebuilt() {
     let dir = tempfile::tempdir().unwrap();
@@ -232,8 +306,8 @@ async fn prepare_three(dir: &Path) -> MailboxState {
             Change::PutState(state.clone()),
         ];
         mailbox.commit(rows).await.unwrap();
-        for first in (0..RECORDS).step_by(2_000) {
-            let rows = records(first..first + 2_000);
+        for first in (0..MANY).step_by(1_000) {
+            let rows = records(first..first + 1_000);
             mailbox.commit(vec![Change::PutRecords(INBOX, rows)]).await.unwrap();
         }
     }
@@ -284,7 +358,7 @@ async fn what_is_sound_of_a_damaged_ledger_is_kept_and_the_rest_is_said_to_be_lo
             };
             // What has no record any more must be looked at again, or it would be copied again.
             let recorded: IdSet = rows.iter().filter_map(|row| row.at).collect();
-            let is_whole = rows.len() as u64 == RECORDS;
+            let is_whole = rows.len() as u64 == MANY;
             assert!(is_whole || place.known == recorded, "unknown copies pass for known");
             let cursor = &overview.folders[&INBOX].cursor;
             assert!(is_whole || cursor.is_none(), "a folder with gaps passes for settled");
@@ -299,7 +373,7 @@ async fn what_is_sound_of_a_damaged_ledger_is_kept_and_the_rest_is_said_to_be_lo
     );
     assert!(openable > 0, "no damage was noticed in what sled opens");
     assert!(states * 2 > openable * 3, "{states} of {} states were saved", openable * 3);
-    assert!(n_records * 2 > openable * 3 * RECORDS, "{n_records} records were saved");
+    assert!(n_records * 2 > openable * 3 * MANY, "{n_records} records were saved");
 }
 
 /// Does sled open it at all? Tried on a copy, since it writes as it opens.

@@ -6,9 +6,10 @@ mod model;
 mod rows;
 
 use std::path::Path;
+use std::time::Duration;
 
 use drover::ledger::{
-    FolderNo, Ledger, MailboxKey, MailboxLedger, Opening, Origin, PlaceNo, Record,
+    Error, FolderNo, Ledger, MailboxKey, MailboxLedger, Opening, Origin, PlaceNo, Record,
 };
 use drover::model::{Fingerprint, Flags, ItemId};
 
@@ -19,8 +20,16 @@ pub(crate) fn key(name: &str) -> MailboxKey {
     MailboxKey(name.into())
 }
 
+/// A child that another test is starting this very moment has a copy of every lock of this
+/// process, until it becomes another program.
 pub(crate) async fn open(dir: &Path) -> (Ledger, Opening) {
-    Ledger::open(dir).await.expect("the ledger opens")
+    for _ in 0..100 {
+        match Ledger::open(dir).await {
+            Err(Error::Locked { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
+            opened => return opened.expect("the ledger opens"),
+        }
+    }
+    panic!("the ledger stays locked");
 }
 
 /// A ledger and the mailbox `alice` of it.

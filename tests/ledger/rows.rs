@@ -332,7 +332,9 @@ async fn only_the_owner_can_enter() {
     let (_ledger, _) = open(&state).await;
     let mode = |path: &str| state.join(path).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("sled")), (0o700, 0o700));
-    assert_eq!((mode("lock"), mode("witness"), mode("sled/db")), (0o600, 0o600, 0o600));
+    for file in ["lock", "witness", "sled/db", "sled/journal"] {
+        assert_eq!(mode(file), 0o600, "{file}");
+    }
 }
 
 #[tokio::test]
@@ -340,11 +342,11 @@ async fn a_ledger_from_a_newer_drover_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (ledger, _) = open(dir.path()).await;
     ledger.close().await.unwrap();
-    let said = format!("ledger format=2 identity={} generation=900 records=0", "0".repeat(32));
+    let said = format!("ledger format=3 identity={} generation=900 records=0", "0".repeat(32));
     let line = format!("{said} crc={:08x}", crc32c::crc32c(said.as_bytes()));
     std::fs::write(dir.path().join("witness"), format!("{line:<191}\n")).unwrap();
     let refused = drover::ledger::Ledger::open(dir.path()).await.err();
-    assert_eq!(refused, Some(Error::Version { found: 2, known: 1 }));
+    assert_eq!(refused, Some(Error::Version { found: 3, known: 2 }));
     assert!(dir.path().join("sled/db").exists());
 }
 
