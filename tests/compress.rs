@@ -257,7 +257,8 @@ async fn auto_compresses_if_everything_takes_its_time_and_only_then() {
     let stage = Stage::new();
     // A busy machine may hold up a connection so long that it seems far; not each one of many.
     let mut plain = [0, 0];
-    for _ in 0..5 {
+    let began = Instant::now();
+    while plain.contains(&0) && began.elapsed() < Duration::from_secs(60) {
         let near = stage.case(Compress::Auto, few).await;
         // Passwords are hashed slowly, names looked up slowly: that is no distance.
         hold_up(&near.proxies[0], 0, 200);

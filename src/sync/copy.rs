@@ -38,7 +38,7 @@ const BATCH_BYTES: usize = 4 << 20;
 /// Batches in flight: one being worked on, one on the way.
 const IN_FLIGHT: usize = 2;
 /// Messages read ahead and not yet in a batch; their bytes are bounded by the memory budget.
-const READ_AHEAD: usize = 256;
+const READ_AHEAD: usize = 64;
 /// A message that was read and named.
 struct Parcel {
     message: Message,

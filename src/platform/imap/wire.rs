@@ -24,7 +24,7 @@ use crate::platform::{ContentDigest, Error, Options, Result};
 /// What is read from the socket at once, bytes.
 const READ_SIZE: usize = 64 * 1024;
 /// Output is handed to the socket once this much is waiting, bytes.
-const WRITE_SIZE: usize = 256 * 1024;
+const WRITE_SIZE: usize = 32 * 1024;
 /// The longest line, bytes. Real lines stay far below.
 const MAX_LINE: usize = 1024 * 1024;
 /// The longest line of those that name every message of a folder, bytes.
@@ -207,7 +207,7 @@ impl Wire {
 
     /// Sends a body after what was put into the output; large ones without copying them.
     pub(super) async fn push_body(&mut self, body: &Bytes) -> Result<()> {
-        if body.len() < READ_SIZE {
+        if body.len() < WRITE_SIZE {
             self.push(body);
             return if self.output.len() < WRITE_SIZE { Ok(()) } else { self.flush().await };
         }
