@@ -131,7 +131,12 @@ const KEYS: &[Key] = &[
 
 const LIMITS: &[Key] = &[
     key("mailboxes", COUNT, "8", "Passes at once."),
-    key("memory", Kind::Size, "\"16MiB\"", "Budget for message bytes in flight; more is faster for large mail over long lines."),
+    key(
+        "memory",
+        Kind::Size,
+        "\"16MiB\"",
+        "Budget for message bytes in flight; more is faster for large mail over long lines.",
+    ),
     key("connections_per_server", COUNT, "32", "Connections to one server at once."),
     key(
         "settle",
