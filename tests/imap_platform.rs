@@ -342,7 +342,14 @@ async fn changes_are_the_same_with_qresync_with_condstore_and_with_neither() {
             assert_eq!(known.flags, truth, "round {round} with {veto:?}");
             let statuses = source.folders().await.unwrap();
             let status = statuses.iter().find(|s| s.folder.name == folder).unwrap();
-            let unchanged = source.unchanged(known.cursor.as_ref().unwrap(), status);
+            let mut unchanged = source.unchanged(known.cursor.as_ref().unwrap(), status);
+            if veto == ["QRESYNC"] && !unchanged {
+                // Messages left and no change was shown: it asks once more, and no more than once.
+                let changes = source.changes(&folder, known.cursor.as_ref()).await.unwrap();
+                known.take(changes);
+                assert_eq!(known.flags, truth, "round {round}, asked again");
+                unchanged = source.unchanged(known.cursor.as_ref().unwrap(), status);
+            }
             assert_eq!(unchanged, !veto.contains(&"CONDSTORE"), "round {round} with {veto:?}");
         }
     }

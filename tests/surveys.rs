@@ -403,6 +403,35 @@ async fn a_server_that_says_ok_and_shows_nothing_hides_no_flag() {
 }
 
 #[tokio::test]
+async fn what_an_expunge_would_explain_is_asked_for_once_more_the_next_time() {
+    for hides_flag in [true, false] {
+        let (stand, mut anna, cursors) = Stand::with(&["A"]).await;
+        if hides_flag {
+            anna.store("A", &[1], "+FLAGS (\\Answered)");
+        }
+        anna.expunge_uids("A", &[2]);
+        let mut source = stand.source(&["QRESYNC"]).await;
+        let folder = name("A");
+        let lie = When::verb("UID FETCH").containing("CHANGEDSINCE");
+        stand.proxy.always(lie, What::answer("OK done"));
+        let first = source.changes(&folder, cursors.get(&folder)).await.expect("a survey");
+        assert_eq!((flags(&first), stand.proxy.fired()), (HashMap::new(), 2));
+        stand.proxy.clear();
+        let status = |statuses: Vec<FolderStatus>| {
+            statuses.into_iter().find(|status| status.folder.name == name("A")).expect("A")
+        };
+        let now = status(folders_of(&mut *source).await);
+        assert!(!source.unchanged(&first.cursor, &now));
+        let second = source.changes(&folder, Some(&first.cursor)).await.expect("a survey");
+        let answered = Flags::default().with(SystemFlag::Answered);
+        let told = flags(&second).remove(&ItemId(1)).flatten();
+        assert_eq!(told, hides_flag.then_some(answered));
+        // Once is enough.
+        assert!(source.unchanged(&second.cursor, &now));
+    }
+}
+
+#[tokio::test]
 async fn flags_that_were_asked_for_and_not_shown_are_asked_for_again() {
     let (stand, mut anna, _) = Stand::with(&["A"]).await;
     let folder = name("A");

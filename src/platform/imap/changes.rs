@@ -66,7 +66,9 @@ fn comparable<'a>(then: Option<&'a Mark>, now: &Mark) -> Option<&'a Mark> {
 /// The modification sequence after which changes are told; again, one that went back proves
 /// nothing.
 fn since(then: Option<&Mark>, now: &Mark) -> Option<u64> {
-    then?.modseq.filter(|then| now.modseq.is_some_and(|now| now >= *then))
+    let then = then?;
+    let at = then.modseq.filter(|then| now.modseq.is_some_and(|now| now >= *then))?;
+    Some(then.doubted.map_or(at, |doubted| doubted.min(at)))
 }
 
 /// Tells the counting alone that every known message is still there, and every new one? Then
@@ -135,6 +137,7 @@ impl Findings {
             next: selected.next,
             messages: selected.messages,
             modseq: selected.modseq,
+            doubted: None,
         };
         let then = comparable(then.as_ref(), &now).copied();
         let mut findings = Self {
@@ -232,6 +235,12 @@ impl Findings {
             None => self.gone_but_listed()?,
         };
         let mut now = self.now;
+        if let Some(since) = self.shows_nothing()
+            && self.then.is_some_and(|then| then.doubted.is_none())
+        {
+            // The next survey is to ask once more.
+            now.doubted = Some(since);
+        }
         if self.hides_flags() {
             // The next survey is to ask for them.
             now.modseq = None;
@@ -258,17 +267,23 @@ impl Findings {
     /// What to ask when HIGHESTMODSEQ grew and nothing was shown for it. Once more the same; and
     /// if no message left the folder either, which would explain it, all flags.
     fn doubt(&self) -> Option<Question> {
+        let (then, since) = (self.then?, self.shows_nothing()?);
+        let has_grown = self.now.modseq > then.modseq;
+        let doubts = [
+            Some(Question::ChangedAgain(since)),
+            (has_grown && all_stayed(&then, &self.now)).then_some(Question::Known(then.next)),
+        ];
+        doubts.into_iter().flatten().find(|doubt| !self.answered.contains(doubt))
+    }
+
+    /// The modification sequence after which nothing was shown although HIGHESTMODSEQ grew, and
+    /// flags were not all listed either.
+    fn shows_nothing(&self) -> Option<u64> {
         let then = self.then?;
         let since = since(Some(&then), &self.now).filter(|&since| self.now.modseq > Some(since))?;
         let was_asked = self.answered.contains(&Question::Changed(since));
-        if !was_asked || !self.items.is_empty() {
-            return None;
-        }
-        let doubts = [
-            Some(Question::ChangedAgain(since)),
-            all_stayed(&then, &self.now).then_some(Question::Known(then.next)),
-        ];
-        doubts.into_iter().flatten().find(|doubt| !self.answered.contains(doubt))
+        let was_listed = self.answered.contains(&Question::Known(then.next));
+        (was_asked && !was_listed && self.items.is_empty()).then_some(since)
     }
 
     /// What left the folder. Counting tells how many of the known messages did; what the server

@@ -87,7 +87,8 @@ impl Session {
     pub(super) fn examining(&self, name: &FolderName, then: Option<&Mark>) -> Command {
         let command = Command::new("EXAMINE").folder(name);
         match then {
-            Some(Mark { epoch, modseq: Some(modseq), .. }) if self.qresync => {
+            Some(Mark { epoch, modseq: Some(modseq), doubted, .. }) if self.qresync => {
+                let modseq = doubted.unwrap_or(*modseq);
                 command.text(format!(" (QRESYNC ({} {modseq}))", epoch.0))
             }
             _ if self.capabilities.has("CONDSTORE") => command.text(" (CONDSTORE)"),

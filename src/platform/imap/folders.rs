@@ -269,6 +269,7 @@ fn status(node: &Node, path: FolderPath, counted: Option<&Counted>) -> FolderSta
             next: counted.uid_next?,
             messages: counted.messages?,
             modseq: counted.highest_modseq.filter(|&n| n > 0),
+            doubted: None,
         })
     };
     FolderStatus {
