@@ -5,131 +5,58 @@
 
 mod support;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use drover::definition::{Account, Compress, Endpoint, Login, SecretRef, Tls};
+use drover::definition::{Compress, Endpoint};
 use drover::model::PassKind;
 use drover::platform;
-use drover::sync::Error;
 use flate2::{Compression, FlushCompress, FlushDecompress};
 use support::mail::{self, Mail, Rng};
 use support::proxy::Direction::{ToClient, ToServer};
 use support::proxy::{Proxy, What, When};
-use support::{Dovecot, Imap, Options, World, note};
+use support::{Dovecot, Imap, Pair, Tapped, is_full, note, seed};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// No pass may take longer, whatever the wire does.
-const BOUND: Duration = Duration::from_secs(20);
-
 /// Two servers that can compress, and a user for each case.
 struct Stage {
-    source: Dovecot,
-    destination: Dovecot,
-    n_users: AtomicU32,
-}
-
-/// One mailbox with a proxy on each side.
-struct Case {
-    world: World,
-    /// Source, destination.
-    proxies: [Proxy; 2],
+    servers: Pair,
 }
 
 impl Stage {
     fn new() -> Self {
         let server =
             || Dovecot::builder().tls().raw_conf("protocol imap {\n  mail_plugins = imap_zlib\n}");
-        let (source, destination) = (server().start(), server().start());
-        Self { source, destination, n_users: AtomicU32::new(0) }
+        Self { servers: Pair::of(server().start(), server().start()) }
     }
 
     /// A mailbox of its own, over two connections to each side.
-    async fn case(&self, compress: Compress, fill: impl FnOnce(&mut Imap)) -> Case {
-        let ports = [&self.source, &self.destination].map(Dovecot::port);
-        self.case_before(ports.map(Proxy::before), compress, fill).await
+    async fn case(&self, compress: Compress, fill: impl FnOnce(&mut Imap)) -> Tapped {
+        prepared(self.servers.tapped(2).await, compress, fill)
     }
 
-    /// The same in TLS, where a proxy sees nothing but bytes.
-    async fn encrypted(&self, compress: Compress, fill: impl FnOnce(&mut Imap)) -> Case {
-        let servers = [&self.source, &self.destination];
-        let proxies = servers.map(|server| Proxy::raw(server.tls_port()));
-        let mut case = self.case_before(proxies, compress, fill).await;
-        for (n, server) in servers.into_iter().enumerate() {
-            let endpoint = case.endpoint(n);
-            (endpoint.tls, endpoint.ca_file) = (Tls::Implicit, Some(server.ca_file()));
-        }
-        case
-    }
-
-    async fn case_before(
-        &self,
-        proxies: [Proxy; 2],
-        compress: Compress,
-        fill: impl FnOnce(&mut Imap),
-    ) -> Case {
-        let user = format!("user{}", self.n_users.fetch_add(1, Ordering::Relaxed));
-        let mut world = World::of(&user, self.source.handle(), self.destination.handle()).await;
-        world.connect_through(&proxies[0], &proxies[1], 2);
-        world.context_mut().options.idle = Duration::from_secs(5);
-        fill(&mut world.at_source());
-        let mut case = Case { world, proxies };
-        (0..2).for_each(|side| case.endpoint(side).compress = compress);
-        case
+    /// The same in TLS.
+    async fn encrypted(&self, compress: Compress, fill: impl FnOnce(&mut Imap)) -> Tapped {
+        prepared(self.servers.encrypted(2).await, compress, fill)
     }
 }
 
-impl Case {
-    fn endpoint(&mut self, side: usize) -> &mut Endpoint {
-        let mailbox = &mut self.world.mailbox;
-        Arc::make_mut(&mut [&mut mailbox.source, &mut mailbox.destination][side].endpoint)
-    }
+fn prepared(mut case: Tapped, compress: Compress, fill: impl FnOnce(&mut Imap)) -> Tapped {
+    case.world.context_mut().options.idle = Duration::from_secs(5);
+    fill(&mut case.world.at_source());
+    (0..2).for_each(|side| case.endpoint(side).compress = compress);
+    case
+}
 
-    /// How many connections to this side were compressed.
-    fn compressed(&self, side: usize) -> u64 {
-        let heard = self.proxies[side].heard();
-        heard.iter().filter(|line| line.ends_with(" COMPRESS DEFLATE")).count() as u64
-    }
+/// How many connections to this side were compressed.
+fn compressed(case: &Tapped, side: usize) -> u64 {
+    let heard = case.proxies[side].heard();
+    heard.iter().filter(|line| line.ends_with(" COMPRESS DEFLATE")).count() as u64
+}
 
-    fn bytes(&self) -> [u64; 2] {
-        [self.proxies[0].bytes(ToClient), self.proxies[1].bytes(ToServer)]
-    }
-
-    /// Runs a pass over a wire that may be anything, within bounds.
-    async fn pass(&self, kind: PassKind) -> Result<(), Error> {
-        let pass = tokio::time::timeout(BOUND, Box::pin(self.world.try_pass(kind)));
-        pass.await.expect("the pass ends").map(|_| ())
-    }
-
-    /// Takes the faults away and passes until there is nothing to do.
-    async fn rest(&self, hint: &str) {
-        for proxy in &self.proxies {
-            proxy.clear();
-            proxy.sever();
-        }
-        self.proxies.iter().for_each(Proxy::drained);
-        self.proxies.iter().for_each(Proxy::heal);
-        for _ in 0..4 {
-            match Box::pin(self.world.try_pass(PassKind::Delta)).await {
-                Ok(report) if report.quiet => return,
-                Ok(_) => {}
-                Err(error) => panic!("{hint}: the wire is sound, and yet: {error}"),
-            }
-        }
-        panic!("{hint}: drover finds no rest");
-    }
-
-    /// Both sides are the same.
-    fn is_equal(&self, hint: &str) {
-        let source = support::snapshot(&mut self.world.at_source());
-        let destination = support::snapshot(&mut self.world.at_destination());
-        let options = Options { ignore_order: true, ..Options::default() };
-        let found = support::compare::differences(&source, &destination, &options);
-        assert!(found.is_empty(), "{hint}:\n{}", found.join("\n"));
-    }
+/// Bytes the way mail goes: from the source, to the destination.
+fn bytes(case: &Tapped) -> [u64; 2] {
+    [case.proxies[0].bytes(ToClient), case.proxies[1].bytes(ToServer)]
 }
 
 /// Mail of all kinds, and some that is large.
@@ -181,9 +108,9 @@ async fn passes_over_compressed_connections_are_like_any_other_and_take_fewer_by
         for side in 0..2 {
             let wanted = case.proxies[side].connections() * n as u64;
             assert!(wanted >= 4 * n as u64);
-            assert_eq!(case.compressed(side), wanted, "{compress:?}, side {side}");
+            assert_eq!(compressed(&case, side), wanted, "{compress:?}, side {side}");
         }
-        taken[n] = case.bytes();
+        taken[n] = bytes(&case);
     }
     println!("plain {:?}, compressed {:?} bytes", taken[0], taken[1]);
     for side in 0..2 {
@@ -199,7 +126,7 @@ async fn compression_lies_below_tls_too() {
         let case = stage.encrypted(compress, varied).await;
         case.world.seed().await;
         case.world.assert_same();
-        taken[n] = case.bytes();
+        taken[n] = bytes(&case);
     }
     for side in 0..2 {
         assert!(taken[1][side] * 2 < taken[0][side], "side {side}: {taken:?}");
@@ -214,8 +141,8 @@ async fn a_destination_that_allows_each_literal_by_itself_waits_for_nothing_unse
     let veto = ["LITERAL+", "MULTIAPPEND"].map(str::to_owned);
     case.world.context_mut().options.veto = veto.into();
     case.pass(PassKind::Seed).await.expect("it passes");
-    case.is_equal("waiting literals");
-    assert_eq!(case.compressed(1), case.proxies[1].connections());
+    case.assert_equal("waiting literals");
+    assert_eq!(compressed(&case, 1), case.proxies[1].connections());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -227,7 +154,7 @@ async fn a_server_that_refuses_to_compress_is_served_without() {
             proxy.always(When::verb("COMPRESS"), What::answer(answer));
         }
         case.pass(PassKind::Seed).await.unwrap_or_else(|error| panic!("{answer}: {error}"));
-        case.is_equal(answer);
+        case.assert_equal(answer);
         assert!(case.proxies.iter().all(|proxy| proxy.fired() > 0), "{answer}: nobody asked");
     }
 }
@@ -240,8 +167,8 @@ async fn what_is_vetoed_or_never_wanted_is_not_asked_for() {
     vetoed.world.context_mut().options.veto = vec!["compress=deflate".into()];
     for case in [never, vetoed] {
         case.pass(PassKind::Seed).await.expect("it passes");
-        case.is_equal("plain");
-        assert_eq!((case.compressed(0), case.compressed(1)), (0, 0));
+        case.assert_equal("plain");
+        assert_eq!((compressed(&case, 0), compressed(&case, 1)), (0, 0));
     }
 }
 
@@ -264,21 +191,21 @@ async fn auto_compresses_if_everything_takes_its_time_and_only_then() {
         hold_up(&near.proxies[0], 0, 200);
         hold_up(&near.proxies[1], 200, 0);
         near.pass(PassKind::Seed).await.expect("it passes");
-        near.is_equal("near");
+        near.assert_equal("near");
         for (side, plain) in plain.iter_mut().enumerate() {
-            *plain += near.proxies[side].connections() - near.compressed(side);
+            *plain += near.proxies[side].connections() - compressed(&near, side);
         }
     }
     assert!(plain[0] > 0 && plain[1] > 0, "{plain:?} connections were taken for near");
     let far = stage.case(Compress::Auto, few).await;
     far.proxies.iter().for_each(|proxy| hold_up(proxy, 40, 40));
     far.pass(PassKind::Seed).await.expect("it passes");
-    far.is_equal("far");
+    far.assert_equal("far");
     for (side, proxy) in far.proxies.iter().enumerate() {
         // A lane that comes too late to be of use is given up before it has signed in.
         let signed_in = proxy.heard().iter().filter(|line| line.contains(" ID (")).count() as u64;
         assert!(signed_in > 0);
-        assert_eq!(far.compressed(side), signed_in, "side {side}");
+        assert_eq!(compressed(&far, side), signed_in, "side {side}");
     }
 }
 
@@ -289,29 +216,18 @@ async fn a_source_that_is_cut_off_is_met_again_compressed() {
     whole.pass(PassKind::Seed).await.expect("undisturbed");
     let case = stage.case(Compress::Always, varied).await;
     // In the middle of its messages.
-    case.proxies[0].set(When::byte(ToClient, whole.bytes()[0] * 2 / 3), What::Cut);
+    case.proxies[0].set(When::byte(ToClient, bytes(&whole)[0] * 2 / 3), What::Cut);
     case.pass(PassKind::Seed).await.expect("it goes on");
     assert_eq!(case.proxies[0].fired(), 1);
     assert!(case.proxies[0].connections() > whole.proxies[0].connections());
-    assert_eq!(case.compressed(0), case.proxies[0].connections());
-    case.is_equal("met again");
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SEED={seed}");
-    seed
-}
-
-fn is_full() -> bool {
-    std::env::var("DROVER_TORTURE").is_ok_and(|v| v == "full")
+    assert_eq!(compressed(&case, 0), case.proxies[0].connections());
+    case.assert_equal("met again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_passes_may_break_off_anywhere_and_lose_and_double_nothing() {
     let stage = Stage::new();
-    let seed = seed();
+    let seed = seed("SEED");
     let mut rng = Rng::new(seed);
     let whole = stage.case(Compress::Always, few).await;
     whole.pass(PassKind::Seed).await.expect("undisturbed");
@@ -332,8 +248,7 @@ async fn compressed_passes_may_break_off_anywhere_and_lose_and_double_nothing() 
         let _ = case.pass(kind).await;
         fired += proxy.fired();
         let hint = format!("SEED={seed}, round {round}, {kind:?}, side {side}, {direction:?}");
-        case.rest(&hint).await;
-        case.is_equal(&hint);
+        case.ends_equal(&hint).await;
     }
     assert!(fired * 10 > rounds as u64 * 8, "{fired} of {rounds} passes were cut");
 }
@@ -342,7 +257,7 @@ async fn compressed_passes_may_break_off_anywhere_and_lose_and_double_nothing() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bit_flipped_in_what_is_compressed_ends_the_pass_at_worst() {
     let stage = Stage::new();
-    let seed = seed();
+    let seed = seed("SEED");
     let mut rng = Rng::new(seed);
     let whole = stage.case(Compress::Always, few).await;
     whole.pass(PassKind::Seed).await.expect("undisturbed");
@@ -350,7 +265,7 @@ async fn a_bit_flipped_in_what_is_compressed_ends_the_pass_at_worst() {
     for _ in 0..if is_full() { 200 } else { 16 } {
         let case = stage.case(Compress::Always, few).await;
         // From where both are compressed.
-        let at = 1_000 + rng.below(whole.bytes()[0] as usize - 1_000) as u64;
+        let at = 1_000 + rng.below(bytes(&whole)[0] as usize - 1_000) as u64;
         case.proxies[0].set(When::byte(ToClient, at), What::Flip);
         failed += u32::from(case.pass(PassKind::Seed).await.is_err());
     }
@@ -363,7 +278,7 @@ async fn met(
     deed: impl AsyncFnOnce(BufReader<TcpStream>, Vec<String>) + 'static,
 ) -> Result<(), platform::Error> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind a port");
-    let address = listener.local_addr().expect("an address");
+    let port = listener.local_addr().expect("an address").port();
     let serving = async move {
         let (stream, _) = listener.accept().await.expect("drover comes");
         let mut stream = BufReader::new(stream);
@@ -383,25 +298,11 @@ async fn met(
     let options =
         platform::Options { idle: Duration::from_secs(2), ..platform::Options::default() };
     let meeting = async {
-        let mut source = platform::source(&account(address), &options).await?;
+        let endpoint = Endpoint { compress: Compress::Always, ..support::endpoint(port) };
+        let mut source = platform::source(&support::account(endpoint), &options).await?;
         source.folders().await.map(drop)
     };
     tokio::join!(serving, meeting).1
-}
-
-fn account(address: SocketAddr) -> Account {
-    let endpoint = Endpoint {
-        platform: "imap".into(),
-        host: address.ip().to_string(),
-        port: address.port(),
-        tls: Tls::None,
-        ca_file: None,
-        connections: 1,
-        compress: Compress::Always,
-    };
-    // Any variable that is surely set.
-    let login = Login::Password(SecretRef::Env("PATH".into()));
-    Account { user: "alice".into(), endpoint: Arc::new(endpoint), login }
 }
 
 async fn line(stream: &mut (impl AsyncBufReadExt + Unpin)) -> String {

@@ -1,5 +1,7 @@
 //! Law 2 under SIGKILL: the daemon dies at random moments during seeds and deltas, and in the end
 //! every message is there once, with its flags.
+//!
+//! `DROVER_SEED=n` repeats a run; `DROVER_ROUNDS=n` makes it longer.
 
 mod support;
 
@@ -8,18 +10,12 @@ use std::time::Duration;
 use support::drover::{QUICK, kill_process};
 use support::mail::{self, FOLDERS, Rng};
 use support::proxy::{Proxy, Then, What, When};
-use support::{Dovecot, Drover, Options, assert_same, definition, note, snapshot};
-
-/// `DROVER_SEED=n` repeats a run; `DROVER_ROUNDS=n` makes it longer.
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
+use support::{Dovecot, Drover, Options, assert_same, definition, note, seed, setting, snapshot};
 
 #[test]
 fn law_2_a_daemon_killed_at_random_moments_loses_and_doubles_nothing() {
-    let seed = setting("DROVER_SEED", u64::from(std::process::id()));
-    let rounds = setting("DROVER_ROUNDS", 8);
-    println!("DROVER_SEED={seed}");
+    let seed = seed("DROVER_SEED");
+    let rounds = setting("DROVER_ROUNDS").unwrap_or(8);
     let mut rng = Rng::new(seed);
     let (source, destination) = (Dovecot::start(), Dovecot::start());
     let folders = &FOLDERS[..7];
@@ -68,8 +64,7 @@ enum Point {
 
 #[test]
 fn law_2_a_daemon_killed_at_each_point_of_a_batch_loses_and_doubles_nothing() {
-    let seed = setting("DROVER_SEED", u64::from(std::process::id()));
-    println!("DROVER_SEED={seed}");
+    let seed = seed("DROVER_SEED");
     let mut rng = Rng::new(seed);
     let (source, destination) = (Dovecot::start(), Dovecot::start());
     let before = Proxy::before(destination.port());

@@ -16,7 +16,7 @@ use std::thread::JoinHandle;
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use support::mail::{Mail, Rng};
-use support::{Imap, World, note, snapshot};
+use support::{Imap, World, note, seed, snapshot};
 
 const MESSAGES: usize = 240;
 const DELTAS: usize = 5;
@@ -174,13 +174,6 @@ fn edit(here: &mut Imap, rng: &mut Rng, round: usize, next: &mut usize) {
     }
 }
 
-fn seed_of_this_run() -> u64 {
-    let given = std::env::var("DROVER_SEED").ok().and_then(|text| text.parse().ok());
-    let seed = given.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("DROVER_SEED={seed}");
-    seed
-}
-
 /// Seeds and deltas with the destination's user at work all the while, then what came of it.
 async fn play(world: &mut World, seed: u64) {
     world.mailbox.carry.deletes = true;
@@ -266,7 +259,7 @@ fn check(world: &World, deeds: &Deeds) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_4_what_their_user_does_during_passes_stands_and_all_else_is_carried() {
-    let seed = seed_of_this_run();
+    let seed = seed("DROVER_SEED");
     let mut world = World::new().await;
     play(&mut world, seed).await;
 }
@@ -274,7 +267,7 @@ async fn law_4_what_their_user_does_during_passes_stands_and_all_else_is_carried
 /// Without UIDPLUS the copies are looked up after they were sent: some are gone by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn law_4_what_their_user_does_during_passes_stands_where_ids_are_not_told() {
-    let seed = seed_of_this_run();
+    let seed = seed("DROVER_SEED");
     let mut world = World::new().await;
     let _tap = world.tap_destination_without_ids();
     play(&mut world, seed).await;

@@ -12,15 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::mail::{self, FOLDERS, Rng};
-use support::{Dovecot, Drover, Options, assert_same, definition, note, snapshot, subjects};
+use support::world::copy_directory;
+use support::{
+    Dovecot, Drover, Options, assert_same, definition, note, seed, setting, snapshot, subjects,
+};
 
 const OFTEN: &str = "[sync]\nevery = \"1s\"";
 const CONFIG: &str = "definitions = \"definitions\"\nstate = \"state\"\nsocket = \"drover.sock\"\n\
                       [limits]\nsettle = \"300ms\"\n";
-
-fn setting(name: &str, default: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
-}
 
 /// One mailbox between two servers, and a daemon that is not started yet.
 struct Scene {
@@ -33,8 +32,7 @@ struct Scene {
 
 impl Scene {
     fn new(messages: usize) -> Self {
-        let seed = setting("DROVER_SEED", u64::from(std::process::id()));
-        println!("DROVER_SEED={seed}");
+        let seed = seed("DROVER_SEED");
         let (source, destination) = (Dovecot::start(), Dovecot::start());
         mail::fill(&mut source.connect("anna"), messages, &FOLDERS[..6], seed);
         let drover = Drover::new();
@@ -97,8 +95,7 @@ impl Scene {
     fn assert_same(&self) {
         let (ours, theirs) =
             (&mut self.source.connect("anna"), &mut self.destination.connect("anna"));
-        let options = Options { ignore_order: true, ..Options::default() };
-        assert_same(&snapshot(ours), &snapshot(theirs), &options);
+        assert_same(&snapshot(ours), &snapshot(theirs), &Options::any_order());
     }
 }
 
@@ -115,18 +112,6 @@ fn files(dir: &Path) -> Vec<PathBuf> {
     }
     found.sort();
     found
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("make a directory");
-    for entry in fs::read_dir(from).expect("read a directory").flatten() {
-        let to = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &to);
-        } else {
-            fs::copy(entry.path(), to).expect("copy a file");
-        }
-    }
 }
 
 /// Spoils the ledger; says how.
@@ -176,7 +161,7 @@ fn spoil(state: &Path, rng: &mut Rng) -> String {
 fn law_2_a_ledger_cut_flipped_or_lost_between_runs_costs_no_mail_and_doubles_none() {
     let mut scene = Scene::new(240);
     let state = scene.drover.path("state");
-    for round in 0..setting("DROVER_ROUNDS", 9) {
+    for round in 0..setting("DROVER_ROUNDS").unwrap_or(9) {
         scene.drover.start();
         // Some damage is met by a seed or a delta that never came to its end.
         if round > 0 && scene.rng.chance(40) {
@@ -199,9 +184,9 @@ fn law_2_a_ledger_put_back_from_an_earlier_day_converges_with_moves_and_flags() 
     let (state, backup) = (scene.drover.path("state"), scene.drover.path("backup"));
     scene.drover.start();
     scene.good_pass();
-    for round in 0..setting("DROVER_ROUNDS", 3) {
+    for round in 0..setting("DROVER_ROUNDS").unwrap_or(3) {
         scene.drover.stop();
-        copy(&state, &backup);
+        copy_directory(&state, &backup);
         scene.drover.start();
         for _ in 0..2 {
             scene.add();

@@ -3,13 +3,17 @@
 //! Everything here is scripted on loopback and says what no honest server would. `docs/security.md`
 //! lists the bounds.
 
+mod support;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
+use drover::definition::{Account, Tls};
 use drover::flow::Memory;
-use drover::model::{Epoch, FolderName, IdSet, ItemId};
+use drover::model::{Epoch, IdSet, ItemId};
 use drover::platform::{self, Append, Destination, Error, Options, Source};
+use support::process::processor_time;
+use support::{endpoint, inbox};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, MutexGuard, mpsc};
@@ -128,13 +132,13 @@ struct Hostile {
     options: Options,
     _alone: MutexGuard<'static, ()>,
     resident: u64,
-    /// Of the process, in seconds of the processor's time: other work on the machine is not ours.
-    spent: u64,
+    /// The processor's time, of the process: other work on the machine is not ours.
+    spent: Duration,
     began: Instant,
 }
 
 /// So much of the processor's time nothing here may take, both ends together, unoptimised.
-const MOST_SECONDS: u64 = 20;
+const MOST_TIME: Duration = Duration::from_secs(20);
 
 impl Hostile {
     async fn new(deeds: Vec<(&'static str, Deed)>) -> Self {
@@ -142,26 +146,12 @@ impl Hostile {
         static ALONE: Mutex<()> = Mutex::const_new(());
         let alone = ALONE.lock().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let endpoint = Endpoint {
-            platform: "imap".into(),
-            host: "127.0.0.1".into(),
-            port: listener.local_addr().expect("an address").port(),
-            tls: Tls::None,
-            ca_file: None,
-            connections: 1,
-            compress: Default::default(),
-        };
+        let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
             if let Ok((stream, _)) = listener.accept().await {
                 serve(stream, deeds).await;
             }
         });
-        let account = Account {
-            user: "alice".into(),
-            endpoint: Arc::new(endpoint),
-            // Any variable that is surely set.
-            login: Login::Password(SecretRef::Env("PATH".into())),
-        };
         let options = Options {
             idle: Duration::from_secs(10),
             stall: Duration::from_secs(20),
@@ -170,7 +160,8 @@ impl Hostile {
         };
         std::fs::write("/proc/self/clear_refs", "5").expect("reset the peak of memory");
         let resident = memory("VmRSS");
-        let spent = processor_seconds();
+        let spent = processor_time();
+        let account = support::account(endpoint(port));
         Self { account, options, _alone: alone, resident, spent, began: Instant::now() }
     }
 
@@ -235,20 +226,9 @@ impl Hostile {
     fn took_at_most(&self, mebibytes: u64) {
         let taken = memory("VmHWM").saturating_sub(self.resident) / MIB;
         assert!(taken <= mebibytes, "{taken} MiB were taken, more than {mebibytes}");
-        let spent = processor_seconds() - self.spent;
-        assert!(spent < MOST_SECONDS, "it took {spent} s of the processor's time");
+        let spent = processor_time() - self.spent;
+        assert!(spent < MOST_TIME, "it took {spent:?} of the processor's time");
     }
-}
-
-fn processor_seconds() -> u64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("read /proc");
-    let fields = stat.rsplit_once(") ").expect("a name in parentheses").1.split(' ');
-    // utime and stime, proc(5), in the hundredths of a second that Linux shows.
-    fields.skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum::<u64>() / 100
-}
-
-fn inbox() -> FolderName {
-    FolderName(b"INBOX".to_vec())
 }
 
 /// A figure of this process, bytes.
@@ -689,9 +669,7 @@ async fn no_step_of_signing_in_waits_for_ever() {
 async fn a_tls_handshake_that_hangs_is_given_up() {
     let mut server = Hostile::new(vec![("", Deed::Deafen)]).await;
     server.options.idle = Duration::from_millis(500);
-    let mut endpoint = (*server.account.endpoint).clone();
-    endpoint.tls = Tls::Implicit;
-    server.account.endpoint = Arc::new(endpoint);
+    Arc::make_mut(&mut server.account.endpoint).tls = Tls::Implicit;
     assert_reason(&server.source().await.err().expect("no handshake"), "ServerSilent");
 }
 
@@ -701,9 +679,7 @@ async fn a_connection_that_is_never_accepted_is_given_up() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = listener.local_addr().expect("an address").port();
     let mut server = Hostile::new(vec![]).await;
-    let mut endpoint = (*server.account.endpoint).clone();
-    endpoint.port = port;
-    server.account.endpoint = Arc::new(endpoint);
+    Arc::make_mut(&mut server.account.endpoint).port = port;
     server.options.idle = Duration::from_millis(300);
     // Accepted by the kernel or not: nobody ever says anything.
     let error = server.source().await.err().expect("nobody answers");

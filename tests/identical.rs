@@ -15,6 +15,7 @@ use drover::model::PassKind;
 use drover::sync::Report;
 use support::imap::quote;
 use support::mail::{Mail, Rng};
+use support::process::processor_time;
 use support::{Imap, Options, World, note};
 
 const BOX: &str = "Box";
@@ -65,14 +66,6 @@ struct Cost {
     stage: &'static str,
     time: Duration,
     grown: u64,
-}
-
-/// The processor's time that this process has had: unlike the clock's, it does not depend on what
-/// else the machine does. Field 14 and 15 of proc(5), in hundredths of a second.
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ').skip(11).take(2);
-    Duration::from_millis(fields.filter_map(|n| n.parse::<u64>().ok()).sum::<u64>() * 10)
 }
 
 /// Tests that measure are alone in this process.
@@ -257,7 +250,7 @@ async fn messages_that_names_do_not_tell_apart_keep_their_own_copies_through_eve
         kinds.iter().flat_map(|kind| (0..24).map(move |n| with(kind, n / 2))).collect();
     here.append_many(BOX, &mails);
     world.seed().await;
-    let options = Options { ignore_order: true, ..Options::default() };
+    let options = Options::any_order();
     let mut rng = Rng::new(5);
     for round in 0..5 {
         match round {

@@ -1,5 +1,7 @@
 //! The IMAP platform against a real server: Dovecot, where it is installed.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +19,7 @@ use drover::platform::{
     self, Append, Appended, Changes, Destination, Error, FlagChange, Gone, KeywordRule, Landed,
     Message, Options, Source,
 };
+use support::{endpoint, inbox};
 use tokio::sync::mpsc;
 
 /// A private Dovecot. Gone, with all its mail, when dropped.
@@ -90,13 +93,10 @@ impl Dovecot {
         Account {
             user: user.into(),
             endpoint: Arc::new(Endpoint {
-                platform: "imap".into(),
-                host: "127.0.0.1".into(),
-                port,
                 tls,
                 ca_file: (tls != Tls::None).then(|| self.file("ca.pem")),
                 connections: 4,
-                compress: Default::default(),
+                ..endpoint(port)
             }),
             login: Login::Password(SecretRef::File(self.file("password"))),
         }
@@ -138,10 +138,6 @@ fn write_certificates(path: &Path) {
 
 fn vetoing(veto: &[&str]) -> Options {
     Options { veto: veto.iter().map(|&v| v.into()).collect(), ..Options::default() }
-}
-
-fn inbox() -> FolderName {
-    FolderName(b"INBOX".to_vec())
 }
 
 fn odd_message(n: usize) -> Bytes {

@@ -1,12 +1,14 @@
 //! The IMAP platform against servers that misbehave: scripted, one line at a time.
 
-use std::sync::Arc;
+mod support;
+
 use std::time::Duration;
 
-use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
+use drover::definition::{Account, Endpoint, Tls};
 use drover::flow::Memory;
-use drover::model::{Epoch, Flags, FolderName, IdSet, ItemId};
+use drover::model::{Epoch, Flags, IdSet, ItemId};
 use drover::platform::{self, Append, Appended, Destination, Error, Gone, Landed, Options, Source};
+use support::{endpoint, inbox};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -50,20 +52,7 @@ struct Server {
 
 impl Server {
     fn account(&self, tls: Tls) -> Account {
-        Account {
-            user: "alice".into(),
-            endpoint: Arc::new(Endpoint {
-                platform: "imap".into(),
-                host: "127.0.0.1".into(),
-                port: self.port,
-                tls,
-                ca_file: None,
-                connections: 1,
-                compress: Default::default(),
-            }),
-            // Any variable that is surely set.
-            login: Login::Password(SecretRef::Env("PATH".into())),
-        }
+        support::account(Endpoint { tls, ..endpoint(self.port) })
     }
 
     async fn source(&self) -> platform::Result<Box<dyn Source>> {
@@ -81,10 +70,6 @@ fn options() -> Options {
 
 async fn signed_in(rest: Script<'_>) -> Server {
     serve(GREETING, [&[SIGN_IN], rest].concat()).await
-}
-
-fn inbox() -> FolderName {
-    FolderName(b"INBOX".to_vec())
 }
 
 /// Fetches messages 1 to 9; how many came, and how it ended.

@@ -4,7 +4,6 @@ mod support;
 
 use std::time::Duration;
 
-use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use support::mail::{self, FOLDERS, Mail};
 use support::proxy::{What, When};
@@ -101,14 +100,6 @@ async fn mail_that_reaches_both_sides_by_itself_is_not_doubled() {
     assert_eq!(subjects(&mut world.at_destination(), "INBOX"), ["old", "dual", "other"]);
 }
 
-/// A world whose destination is to equal the source whatever happens, deletes included.
-async fn mirroring() -> World {
-    let mut world = World::new().await;
-    world.mailbox.carry.deletes = true;
-    world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
-    world
-}
-
 /// Mail for two folders, some of it with flags, twins among it.
 fn some_mail(world: &World) {
     let mut here = world.at_source();
@@ -125,7 +116,7 @@ fn some_mail(world: &World) {
 
 /// A mirroring world whose seed landed, was never answered for, and died.
 async fn unanswered_seed() -> (World, Proxy) {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     some_mail(&world);
     tap.cut_answers_of_appends(true);
@@ -158,7 +149,7 @@ fn large_changes(world: &World) {
 /// Changes that only a ledger that knows each message's copy, its flags as carried, and that
 /// drover wrote it, can carry.
 async fn assert_known(world: &World) {
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
     let mut here = world.at_source();
     for folder in ["INBOX", "Box"] {
         let uids = here.uids(folder);
@@ -169,14 +160,14 @@ async fn assert_known(world: &World) {
     }
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied + report.record.accounts.adopted, 0);
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_a_seed_that_dies_at_any_step_is_completed_by_the_next_pass() {
     for step in 0.. {
         assert!(step < 60, "a small seed takes fewer commits");
-        let mut world = mirroring().await;
+        let mut world = World::mirroring().await;
         some_mail(&world);
         world.context().ledger.fail_after(step);
         let whole = world.try_pass(PassKind::Seed).await.is_ok();
@@ -198,7 +189,7 @@ async fn law_2_a_seed_that_dies_at_any_step_is_completed_by_the_next_pass() {
 async fn law_2_a_delta_that_dies_at_any_step_is_completed_by_the_next_pass() {
     for step in 0.. {
         assert!(step < 60, "a small delta takes fewer commits");
-        let mut world = mirroring().await;
+        let mut world = World::mirroring().await;
         some_mail(&world);
         world.seed().await;
         small_changes(&world);
@@ -218,7 +209,7 @@ async fn law_2_a_delta_that_dies_at_any_step_is_completed_by_the_next_pass() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_a_batch_that_landed_and_was_never_answered_is_found_again() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     some_mail(&world);
     tap.cut_answers_of_appends(true);
@@ -240,7 +231,7 @@ async fn law_2_a_batch_that_landed_and_was_never_answered_is_found_again() {
     world.restore_ledger().await;
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
     assert!(world.delta().await.quiet);
 }
 
@@ -260,7 +251,7 @@ async fn law_4_flags_changed_on_copies_that_were_never_answered_for_are_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_a_ledger_put_back_from_an_older_copy_doubles_nothing() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     some_mail(&world);
     world.seed().await;
     world.close_ledger().await;
@@ -272,7 +263,7 @@ async fn law_2_a_ledger_put_back_from_an_older_copy_doubles_nothing() {
     world.restore_ledger().await;
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
     assert!(world.delta().await.quiet);
 }
 
@@ -281,12 +272,12 @@ async fn law_2_what_landed_unanswered_and_then_left_its_folder_is_not_doubled() 
     let (world, _tap) = unanswered_seed().await;
     large_changes(&world);
     world.delta().await;
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_what_landed_unanswered_in_a_folder_that_is_then_renamed_is_not_doubled() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     let mut here = world.at_source();
     here.create("Box");
@@ -308,7 +299,7 @@ async fn law_2_what_landed_unanswered_in_a_folder_that_is_then_renamed_is_not_do
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nameless_copies_that_were_never_answered_for_go_with_their_source() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     let nameless = |text: &str| Mail {
         bytes: format!("Subject: something\r\n\r\n{text}\r\n").into_bytes(),
@@ -325,7 +316,7 @@ async fn nameless_copies_that_were_never_answered_for_go_with_their_source() {
     let uids = here.uids("INBOX");
     here.expunge_uids("INBOX", &[uids[1], uids[2]]);
     world.delta().await;
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -345,7 +336,7 @@ async fn mail_the_destination_had_first_is_adopted_in_a_folder_that_is_renamed()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_what_landed_unanswered_is_found_though_both_sides_went_on() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     let mut here = world.at_source();
     here.create("Box");
@@ -371,12 +362,12 @@ async fn law_2_what_landed_unanswered_is_found_though_both_sides_went_on() {
     here.uid_move("Box", &uids[4..], "INBOX");
     let report = world.delta().await;
     assert_eq!(report.record.accounts.copied, 0, "{:?}", report.record.accounts);
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rename_that_was_done_and_never_answered_is_known_though_the_source_renames_again() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     let mut here = world.at_source();
     for folder in ["Box", "Box/Below"] {

@@ -6,21 +6,12 @@ mod support;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use drover::sync::{self, Context, Progress};
 use support::mail::Mail;
 use support::proxy::{What, When};
 use support::{Options, World, note, subjects};
 use tokio_util::sync::CancellationToken;
-
-/// Deletes are carried, so that the destination is to equal the source whatever happens.
-async fn mirroring() -> World {
-    let mut world = World::new().await;
-    world.mailbox.carry.deletes = true;
-    world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
-    world
-}
 
 /// A backup of the ledger is made; drover goes on.
 async fn back_up(world: &mut World) {
@@ -37,12 +28,12 @@ fn nameless(body: &str) -> Mail {
 
 #[track_caller]
 fn assert_same(world: &World) {
-    world.assert_same_but(&Options { ignore_order: true, ..Options::default() });
+    world.assert_same_but(&Options::any_order());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_moved_since_the_backup_is_known_where_it_is_now() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let mut here = world.at_source();
     here.create("Box");
     here.append_many("INBOX", &[note("a"), note("b"), note("c")]);
@@ -68,7 +59,7 @@ async fn a_message_moved_since_the_backup_is_known_where_it_is_now() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_moved_and_moved_back_since_the_backup_is_known() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let mut here = world.at_source();
     here.create("Box");
     here.append_many("INBOX", &[note("a"), note("b"), note("c")]);
@@ -92,7 +83,7 @@ async fn a_message_moved_and_moved_back_since_the_backup_is_known() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_the_user_deleted_before_the_backup_stays_deleted_though_it_is_moved() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let (mut here, mut there) = (world.at_source(), world.at_destination());
     here.create("Box");
     here.append_many("INBOX", &[note("a"), note("b")]);
@@ -227,7 +218,7 @@ async fn a_flag_added_to_adopted_mail_by_a_pass_that_died_is_taken_back_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_nameless_twins_that_landed_unanswered_and_moved_on_are_not_doubled() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     let mut here = world.at_source();
     here.create("Box");
@@ -255,7 +246,7 @@ async fn law_2_nameless_twins_that_landed_unanswered_and_moved_on_are_not_double
 
 #[tokio::test(flavor = "multi_thread")]
 async fn law_2_what_lands_long_after_the_connection_broke_is_waited_for() {
-    let mut world = mirroring().await;
+    let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     let mails: Vec<Mail> = (0..30).map(|n| note(&format!("late {n}"))).collect();
     world.at_source().append_many("INBOX", &mails);

@@ -9,15 +9,15 @@
 
 mod support;
 
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use drover::definition::{Mailbox, MaxDelete};
 use drover::model::PassKind;
 use support::compare::{Snapshot, differences};
+use support::dovecot::Builder;
 use support::mail::{self, Rng};
 use support::proxy::{Counter, Proxy, Then, What, When};
-use support::{Dovecot, Imap, Options, World, note, snapshot};
+use support::{Dovecot, Imap, Options, Pair, World, is_full, note, seed, snapshot};
 
 /// What happens to a mailbox, up to the passes that are to be interrupted.
 struct Scenario {
@@ -72,42 +72,35 @@ struct End {
 
 /// One pair of servers for all runs of a scenario, a user for each.
 struct Stage {
-    source: Dovecot,
-    destination: Dovecot,
-    n_users: AtomicU32,
+    servers: Pair,
 }
 
 impl Stage {
     fn new() -> Self {
         // Refuses what is larger, for good.
-        let destination = Dovecot::builder().max_size("20k").start();
-        Self { source: Dovecot::start(), destination, n_users: AtomicU32::new(0) }
+        Self::to(Dovecot::builder().max_size("20k"))
     }
 
     /// Moves are copies that are removed.
     fn without_move() -> Self {
-        let destination = Dovecot::builder().hide(&["MOVE"]).start();
-        Self { source: Dovecot::start(), destination, n_users: AtomicU32::new(0) }
+        Self::to(Dovecot::builder().hide(&["MOVE"]))
     }
 
     /// Literals over 4 KiB have to be allowed first, and each message is a command.
     fn without_extensions() -> Self {
-        let destination = Dovecot::builder().max_size("20k").literal_minus().no_multiappend();
-        Self {
-            source: Dovecot::start(),
-            destination: destination.start(),
-            n_users: AtomicU32::new(0),
-        }
+        Self::to(Dovecot::builder().max_size("20k").literal_minus().no_multiappend())
+    }
+
+    fn to(destination: Builder) -> Self {
+        Self { servers: Pair::of(Dovecot::start(), destination.start()) }
     }
 
     /// Runs the scenario, with death at each of its steps, or at every few.
     async fn torture(&self, scenario: Scenario) {
         let expected = Box::pin(self.live(&scenario, &[])).await;
-        let is_full = std::env::var("DROVER_TORTURE").is_ok_and(|v| v == "full");
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-        let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-        let stride = if is_full { 1 } else { scenario.stride };
-        println!("SEED={seed}, every {stride} steps");
+        let seed = seed("SEED");
+        let stride = if is_full() { 1 } else { scenario.stride };
+        println!("every {stride} steps");
         let mut rng = Rng::new(seed);
         let mut n_deaths = 0;
         for death in [Death::Commit, Death::Before, Death::After, Death::Late] {
@@ -147,11 +140,9 @@ impl Stage {
 
     /// One life of a mailbox of its own; the destination as it is at its end.
     async fn live(&self, scenario: &Scenario, deaths: &[Death]) -> End {
-        let user = format!("user{}", self.n_users.fetch_add(1, Ordering::Relaxed));
-        let mut world = World::of(&user, self.source.handle(), self.destination.handle()).await;
+        let mut world = self.servers.world().await;
         let counter = Counter::default();
-        let proxies = [&self.source, &self.destination]
-            .map(|server| Proxy::counting(server.port(), &counter));
+        let proxies = self.servers.both().map(|server| Proxy::counting(server.port(), &counter));
         world.connect_through(&proxies[0], &proxies[1], scenario.connections);
         if !scenario.has_ids {
             proxies[1].hide_ids();
@@ -331,10 +322,6 @@ fn with_refused(here: &mut Imap) {
     here.append_many("INBOX", &[refused, note("after the refused one")]);
 }
 
-fn any_order() -> Options {
-    Options { ignore_order: true, ..Options::default() }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn death_at_every_step_of_a_seed_changes_nothing() {
     let seed = Scenario { passes: &[PassKind::Seed], ..Scenario::default() };
@@ -347,7 +334,7 @@ fn with_a_refused_message() -> Scenario {
         fill: with_refused,
         passes: &[PassKind::Seed],
         rest: 3,
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     }
 }
@@ -385,7 +372,7 @@ async fn death_at_every_step_of_a_delta_changes_nothing() {
             there.store("INBOX", &uids[1..2], "+FLAGS ($Mine)");
             there.append_many("INBOX", &[note("sent here only")]);
         }),
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     };
     Stage::new().torture(delta).await;
@@ -402,7 +389,7 @@ fn moves() -> Scenario {
             here.uid_move("Archive", &uids[..3], "INBOX");
             here.uid_move("Archive", &uids[3..4], "Elsewhere");
         }),
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     }
 }
@@ -438,7 +425,7 @@ async fn death_at_every_step_of_a_seed_while_users_go_on_changes_nothing() {
             here.uid_move("INBOX", &[uids[0], uids[3]], "Archive");
             here.append_many("INBOX", &[note("meanwhile")]);
         }),
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     };
     Stage::new().torture(seed).await;
@@ -455,7 +442,7 @@ async fn death_at_every_step_of_a_seed_over_three_connections_changes_nothing() 
         connections: 3,
         ..Scenario::default()
     };
-    Stage { destination: Dovecot::start(), ..Stage::new() }.torture(seed).await;
+    Stage::to(Dovecot::builder()).torture(seed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -492,7 +479,7 @@ fn remake(imap: &mut Imap, folder: &str) {
 async fn death_at_every_step_after_the_source_renewed_a_folders_ids_changes_nothing() {
     let renewed = Scenario {
         change: Some(|here, _| remake(here, "Archive")),
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     };
     Stage::new().torture(renewed).await;
@@ -507,7 +494,7 @@ async fn death_at_every_step_after_the_destination_renewed_a_folders_ids_changes
             let uids = here.uids("Archive");
             here.store("Archive", &uids[..2], "+FLAGS (\\Answered)");
         }),
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     };
     Stage::new().torture(renewed).await;
@@ -527,7 +514,7 @@ async fn death_at_every_step_of_carried_deletes_changes_nothing() {
             here.delete_folder("Archive");
             there.append_many("Archive", &[note("the user's own")]);
         }),
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     };
     Stage::new().torture(deletes).await;
@@ -544,7 +531,7 @@ async fn death_at_every_step_of_the_cutover_changes_nothing() {
             there.append_many("INBOX", &[note("first here")]);
         }),
         passes: &[PassKind::Final, PassKind::Tail],
-        options: any_order(),
+        options: Options::any_order(),
         ..Scenario::default()
     };
     Stage::new().torture(cutover).await;

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
+use drover::definition::{Account, Login, SecretRef};
 use drover::flow::Memory;
 use drover::model::{Cursor, Epoch, Flags, FolderName, IdSet, ItemId, SystemFlag};
 use drover::platform::{self, Changes, Error, FolderStatus, Gone, Options, Source, Wanted};
 use support::mail::Rng;
 use support::proxy::{Proxy, Then, What, When};
-use support::{Dovecot, Imap, note};
+use support::{Dovecot, Imap, endpoint, note};
 
 /// Ways to survey: what the server offers and drover shall not use.
 const MODES: [&[&str]; 4] =
@@ -62,18 +62,9 @@ impl Stand {
     }
 
     async fn source_with(&self, options: Options) -> Box<dyn Source> {
-        let endpoint = Endpoint {
-            platform: "imap".into(),
-            host: "127.0.0.1".into(),
-            port: self.proxy.port(),
-            tls: Tls::None,
-            ca_file: None,
-            connections: 1,
-            compress: Default::default(),
-        };
         let account = Account {
             user: "anna".into(),
-            endpoint: Arc::new(endpoint),
+            endpoint: Arc::new(endpoint(self.proxy.port())),
             login: Login::Password(SecretRef::File(self.password.path().into())),
         };
         let options = Options { idle: Duration::from_secs(20), ..options };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use drover::definition::{Account, Endpoint, Login, Mailbox, SecretRef, Tls};
+use drover::definition::{Account, Endpoint, Mailbox, Tls};
 use drover::model::PassKind;
 use drover::platform::{Error as PlatformError, Options};
 use drover::sync::{Error, Side};
@@ -163,19 +163,7 @@ async fn accepting<F: Future<Output = ()> + Send>(
 }
 
 fn account(port: u16, tls: Tls, ca_file: Option<PathBuf>) -> Account {
-    let host = "127.0.0.1".into();
-    let endpoint = Endpoint {
-        platform: "imap".into(),
-        host,
-        port,
-        tls,
-        ca_file,
-        connections: 1,
-        compress: Default::default(),
-    };
-    // Any variable that is surely set.
-    let login = Login::Password(SecretRef::Env("PATH".into()));
-    Account { user: "alice".into(), endpoint: Arc::new(endpoint), login }
+    support::account(Endpoint { tls, ca_file, ..support::endpoint(port) })
 }
 
 async fn connect(account: &Account) -> PlatformError {

@@ -8,143 +8,63 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use drover::definition::Tls;
 use drover::model::PassKind;
 use drover::platform;
 use drover::sync::Error;
 use support::mail::{self, Mail, Rng};
 use support::proxy::Direction::{ToClient, ToServer};
-use support::proxy::{Direction, Proxy, Then, What, When};
-use support::{Dovecot, Imap, Options, World, note};
+use support::proxy::{Direction, Then, What, When};
+use support::{Dovecot, Imap, Pair, Tapped, is_full, note, seed};
 
 /// How long servers may be silent where they are.
 const IDLE: Duration = Duration::from_millis(500);
 /// And where they should not be: on a busy machine, too.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// No pass may take longer, whatever the wire does: several waits, none of them forever.
-const BOUND: Duration = Duration::from_secs(20);
-
-/// Two servers, and a user for each case.
-struct Stage {
-    source: Dovecot,
-    destination: Dovecot,
-    is_encrypted: bool,
-    n_users: AtomicU32,
-}
-
-/// One mailbox with a proxy on each side.
-struct Case {
-    world: World,
-    /// Source, destination.
-    proxies: [Proxy; 2],
-}
 
 const SIDES: [usize; 2] = [0, 1];
 
+/// Two servers, and a user for each case.
+struct Stage {
+    servers: Pair,
+    is_encrypted: bool,
+}
+
 impl Stage {
     fn plain() -> Self {
-        Self::of(Dovecot::start(), Dovecot::start(), false)
+        Self { servers: Pair::of(Dovecot::start(), Dovecot::start()), is_encrypted: false }
     }
 
     fn encrypted() -> Self {
         let server = || Dovecot::builder().tls().start();
-        Self::of(server(), server(), true)
-    }
-
-    fn of(source: Dovecot, destination: Dovecot, is_encrypted: bool) -> Self {
-        Self { source, destination, is_encrypted, n_users: AtomicU32::new(0) }
+        Self { servers: Pair::of(server(), server()), is_encrypted: true }
     }
 
     /// A mailbox of its own, over two connections to each side.
-    async fn case(&self, fill: impl FnOnce(&mut Imap)) -> Case {
+    async fn case(&self, fill: impl FnOnce(&mut Imap)) -> Tapped {
         self.case_over(2, fill).await
     }
 
     /// The same, over as many as said.
-    async fn case_over(&self, connections: usize, fill: impl FnOnce(&mut Imap)) -> Case {
-        let user = format!("user{}", self.n_users.fetch_add(1, Ordering::Relaxed));
-        let mut world = World::of(&user, self.source.handle(), self.destination.handle()).await;
-        let servers = [&self.source, &self.destination];
-        let proxies = servers.map(|server| match self.is_encrypted {
-            true => Proxy::raw(server.tls_port()),
-            false => Proxy::before(server.port()),
-        });
-        if self.is_encrypted {
-            let accounts = [&mut world.mailbox.source, &mut world.mailbox.destination];
-            for (account, server) in accounts.into_iter().zip(servers) {
-                let mut endpoint = (*account.endpoint).clone();
-                (endpoint.tls, endpoint.ca_file) = (Tls::Implicit, Some(server.ca_file()));
-                account.endpoint = endpoint.into();
-            }
-        }
-        world.connect_through(&proxies[0], &proxies[1], connections);
-        world.context_mut().options.idle = PATIENCE;
-        fill(&mut world.at_source());
-        Case { world, proxies }
+    async fn case_over(&self, connections: usize, fill: impl FnOnce(&mut Imap)) -> Tapped {
+        let mut case = match self.is_encrypted {
+            true => self.servers.encrypted(connections).await,
+            false => self.servers.tapped(connections).await,
+        };
+        case.world.context_mut().options.idle = PATIENCE;
+        fill(&mut case.world.at_source());
+        case
     }
 }
 
-impl Case {
-    /// Runs a pass over a wire that may be anything, within bounds.
-    async fn pass(&self, kind: PassKind) -> Result<(), Error> {
-        let pass = tokio::time::timeout(BOUND, Box::pin(self.world.try_pass(kind)));
-        pass.await.expect("the pass ends").map(|_| ())
-    }
-
-    /// The same, with drover in a hurry.
-    async fn hurried_pass(&mut self, kind: PassKind) -> Result<(), Error> {
-        self.world.context_mut().options.idle = IDLE;
-        let ended = self.pass(kind).await;
-        self.world.context_mut().options.idle = PATIENCE;
-        ended
-    }
-
-    /// Takes the faults away and passes until there is nothing to do.
-    async fn rest(&self, hint: &str) {
-        for proxy in &self.proxies {
-            proxy.clear();
-            proxy.sever();
-        }
-        self.proxies.iter().for_each(Proxy::drained);
-        self.proxies.iter().for_each(Proxy::heal);
-        for _ in 0..4 {
-            match Box::pin(self.world.try_pass(PassKind::Delta)).await {
-                Ok(report) if report.quiet => return,
-                Ok(_) => {}
-                Err(error) => panic!("{hint}: the wire is sound, and yet: {error}"),
-            }
-        }
-        panic!("{hint}: drover finds no rest");
-    }
-
-    /// The same, and then both sides must be the same.
-    async fn ends_equal(&self, hint: &str) {
-        self.rest(hint).await;
-        self.is_equal(hint);
-    }
-
-    /// Both sides are the same.
-    fn is_equal(&self, hint: &str) {
-        let source = support::snapshot(&mut self.world.at_source());
-        let destination = support::snapshot(&mut self.world.at_destination());
-        let options = Options { ignore_order: true, ..Options::default() };
-        let found = support::compare::differences(&source, &destination, &options);
-        assert!(found.is_empty(), "{hint}:\n{}", found.join("\n"));
-    }
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
-    println!("SEED={seed}");
-    seed
-}
-
-fn is_full() -> bool {
-    std::env::var("DROVER_TORTURE").is_ok_and(|v| v == "full")
+/// A bounded pass, with drover in a hurry.
+async fn hurried_pass(case: &mut Tapped, kind: PassKind) -> Result<(), Error> {
+    case.world.context_mut().options.idle = IDLE;
+    let ended = case.pass(kind).await;
+    case.world.context_mut().options.idle = PATIENCE;
+    ended
 }
 
 /// One small message with a flag, and nothing else.
@@ -174,7 +94,7 @@ async fn cut_at_every_byte(side: usize, direction: Direction) {
     let n = whole.proxies[side].bytes(direction);
     assert!(n > 100);
     let stride = if is_full() { 1 } else { n.div_ceil(40) };
-    let mut at = seed() % stride;
+    let mut at = seed("SEED") % stride;
     while at < n {
         let hint = format!("side {side}, {direction:?}, byte {at} of {n}");
         let case = stage.case(tiny).await;
@@ -213,7 +133,7 @@ async fn what_the_destination_says_may_break_off_at_any_byte() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whole_passes_may_break_off_anywhere_again_and_again() {
     let stage = Stage::plain();
-    let seed = seed();
+    let seed = seed("SEED");
     let mut rng = Rng::new(seed);
     let whole = stage.case(varied).await;
     whole.pass(PassKind::Seed).await.expect("undisturbed");
@@ -303,7 +223,7 @@ async fn stalled(stage: &Stage, side: usize, when: When) -> Result<(), Error> {
     let mut case = stage.case(tiny).await;
     case.proxies[side].set(when, What::Stall);
     let start = Instant::now();
-    let ended = case.hurried_pass(PassKind::Seed).await;
+    let ended = hurried_pass(&mut case, PassKind::Seed).await;
     assert!(start.elapsed() < IDLE * 8, "it took {:?}", start.elapsed());
     // The goodbye is said after the pass.
     while case.proxies[side].fired() == 0 {
@@ -388,7 +308,7 @@ async fn slow_wires_and_torn_packets_change_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_byte_flipped_under_tls_breaks_the_connection_or_changes_nothing() {
     let stage = Stage::encrypted();
-    let seed = seed();
+    let seed = seed("SEED");
     let mut rng = Rng::new(seed);
     // A second connection that cannot be made would be done without.
     let whole = stage.case_over(1, varied).await;
@@ -407,7 +327,7 @@ async fn a_byte_flipped_under_tls_breaks_the_connection_or_changes_nothing() {
             // The source was met again in the same pass; or it came to the goodbye, which nobody
             // waits for; or it was in what TLS 1.3 does not protect, the version in a record's
             // header (RFC 8446, 5.1).
-            Ok(()) => case.is_equal(&hint),
+            Ok(()) => case.assert_equal(&hint),
         }
         case.ends_equal(&hint).await;
     }
@@ -433,7 +353,7 @@ fn panics() -> &'static AtomicU64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_byte_flipped_in_the_clear_does_no_more_harm_than_it_must() {
     let stage = Stage::plain();
-    let seed = seed();
+    let seed = seed("SEED");
     let mut rng = Rng::new(seed);
     let before = panics().load(Ordering::SeqCst);
     let whole = stage.case(tiny).await;
@@ -460,7 +380,7 @@ async fn a_byte_flipped_in_the_clear_does_no_more_harm_than_it_must() {
         let at = first + rng.below(n - first as usize) as u64;
         case.proxies[side].set(When::byte(direction, at), What::Flip);
         let hint = format!("SEED={seed}, round {round}, side {side}, {direction:?}, byte {at}");
-        let ended = case.hurried_pass(PassKind::Seed).await;
+        let ended = hurried_pass(&mut case, PassKind::Seed).await;
         case.rest(&hint).await;
         let there = support::snapshot(&mut case.world.at_destination());
         let found: Vec<_> = there.values().flatten().collect();

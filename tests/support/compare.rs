@@ -35,6 +35,11 @@ impl Options {
         Self { ignore_empty: true, ..Self::default() }
     }
 
+    /// The order of messages does not count.
+    pub fn any_order() -> Self {
+        Self { ignore_order: true, ..Self::default() }
+    }
+
     /// With `from` of the source expected at `to`.
     pub fn map(mut self, from: &str, to: &str) -> Self {
         self.map.push((from.into(), to.into()));

@@ -12,7 +12,12 @@ pub mod dovecot;
 pub mod drover;
 pub mod imap;
 pub mod mail;
+pub mod pair;
+pub mod platform;
+pub mod process;
 pub mod proxy;
+pub mod settings;
+pub mod tapped;
 pub mod tls;
 mod utf7;
 pub mod world;
@@ -21,7 +26,11 @@ pub use self::drover::{Drover, definition};
 pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;
+pub use pair::Pair;
+pub use platform::{account, endpoint, inbox};
 pub use proxy::Proxy;
+pub use settings::{is_full, seed, setting};
+pub use tapped::Tapped;
 pub use world::{World, note, subjects};
 
 /// Standard base64.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use drover::definition::{
     Account, Carry, Endpoint, FolderRules, Login, Mailbox, MaxDelete, MigrationName, SecretRef,
-    Selection, Tls,
+    Selection,
 };
 use drover::flow::{Connections, Memory, Rates};
 use drover::ledger::{Ledger, MailboxKey};
@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::mail::{self, Mail};
-use super::{Dovecot, Imap, Options, Proxy, assert_same, snapshot};
+use super::{Dovecot, Imap, Options, Proxy, assert_same, endpoint, snapshot};
 
 /// Everything two accounts (named `anna`) and one pass over them need.
 pub struct World {
@@ -38,6 +38,14 @@ impl World {
         Self::between(Dovecot::start(), Dovecot::start()).await
     }
 
+    /// The same, and the destination is to equal the source whatever happens, deletes included.
+    pub async fn mirroring() -> Self {
+        let mut world = Self::new().await;
+        world.mailbox.carry.deletes = true;
+        world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+        world
+    }
+
     /// Between these two.
     pub async fn between(source: Dovecot, destination: Dovecot) -> Self {
         Self::of("anna", source, destination).await
@@ -52,13 +60,9 @@ impl World {
         let account = |server: &Dovecot| Account {
             user: user.into(),
             endpoint: Arc::new(Endpoint {
-                platform: "imap".into(),
                 host: server.host().into(),
-                port: server.port(),
-                tls: Tls::None,
-                ca_file: None,
                 connections: 4,
-                compress: Default::default(),
+                ..endpoint(server.port())
             }),
             login: Login::Password(SecretRef::File(password.clone())),
         };

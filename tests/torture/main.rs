@@ -18,14 +18,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use support::setting;
 use tally::Tally;
 
 /// Campaigns at once: one waits for servers to start while the other works.
 const ABREAST: usize = 2;
-
-fn setting(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|text| text.parse().ok())
-}
 
 #[test]
 fn nothing_is_lost_or_doubled_or_wrong_whatever_breaks() {
