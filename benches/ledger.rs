@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use drover::ledger::{
-    Change, FolderNo, Intent, IntentItem, Ledger, MailboxKey, MailboxLedger, Origin, PlaceNo,
+    Change, Deed, FolderNo, Intent, IntentItem, Ledger, MailboxKey, MailboxLedger, Origin, PlaceNo,
     Record,
 };
 use drover::model::{Epoch, Fingerprint, Flags, IdSet, ItemId};
@@ -93,18 +93,8 @@ async fn fill(mailbox: MailboxLedger, n_records: u64) -> Outcome {
     for first in (1..=n_records).step_by(BATCH as usize) {
         let rows: Vec<_> =
             (first..first + BATCH).map(|id| record(id, Flags::parse(["\\Seen"]))).collect();
-        let items = rows.iter().map(|row| IntentItem {
-            content: None,
-            folder: FOLDER,
-            id: row.id,
-            flags: row.flags.clone(),
-            fingerprint: row.fingerprint,
-            size: row.size,
-            date: row.date,
-            moved_from: None,
-            flagged: None,
-            removed: None,
-        });
+        let copy = Deed::Copy { content: None };
+        let items = rows.iter().map(|row| IntentItem::of(FOLDER, row, copy.clone()));
         let intent = Intent {
             no: first,
             place: PlaceNo(1),

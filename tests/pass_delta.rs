@@ -469,13 +469,17 @@ async fn without_moves_a_moved_message_is_copied_and_one_that_returns_is_not_dou
     assert!(world.delta().await.quiet);
 }
 
-/// Holds the answer to a command at the destination until one of the servers has heard something,
-/// for two seconds at most; true if it was heard.
-fn hold_until(at: &Proxy, when: When, heard_by: &Proxy, text: &'static str) -> Arc<AtomicBool> {
+/// Holds the answers to such commands at the destination until one of the servers has heard
+/// something, each for these seconds at most; true if it was heard.
+fn hold_until(
+    (at, when): (&Proxy, When),
+    seconds: u64,
+    (heard_by, text): (&Proxy, &'static str),
+) -> Arc<AtomicBool> {
     let (heard_by, was_heard) = (heard_by.clone(), Arc::new(AtomicBool::new(false)));
     let noted = Arc::clone(&was_heard);
     let hold = What::call(move || {
-        for _ in 0..200 {
+        for _ in 0..100 * seconds {
             if heard_by.heard().iter().any(|line| line.contains(text)) {
                 noted.store(true, Ordering::SeqCst);
                 break;
@@ -484,7 +488,7 @@ fn hold_until(at: &Proxy, when: When, heard_by: &Proxy, text: &'static str) -> A
         }
         Then::GoOn
     });
-    at.set(when.answered(), hold);
+    at.always(when.answered(), hold);
     was_heard
 }
 
@@ -493,7 +497,7 @@ async fn the_source_gives_messages_while_the_destination_makes_their_folders() {
     let mut world = World::new().await;
     let (here, there) = (world.tap_source(), world.tap_destination());
     mail::fill(&mut world.at_source(), 20, &["Box"], 3);
-    let was_heard = hold_until(&there, When::verb("CREATE"), &here, "BODY.PEEK[]");
+    let was_heard = hold_until((&there, When::verb("CREATE")), 10, (&here, "BODY.PEEK[]"));
     world.seed().await;
     assert!(was_heard.load(Ordering::SeqCst));
     world.assert_same();
@@ -504,11 +508,15 @@ async fn the_next_folder_is_opened_before_the_last_batch_of_this_one_is_answered
     let mut world = World::new().await;
     let (here, there) = (world.tap_source(), world.tap_destination());
     world.connect_through(&here, &there, 1);
-    // The largest first.
-    mail::fill(&mut world.at_source(), 20, &["First"], 3);
+    // The largest first, and more than a batch: while the answer to its first batch is held, the
+    // source gives all others.
+    let notes: Vec<_> = (0..150).map(|n| note(&format!("note {n}"))).collect();
+    world.at_source().create("First");
+    world.at_source().append_many("First", &notes);
     world.at_source().create("Second");
     world.at_source().append_many("Second", &[note("one")]);
-    let was_heard = hold_until(&there, When::verb("APPEND"), &there, "SELECT \"Second\"");
+    let when = When::verb("APPEND").containing("\"First\"");
+    let was_heard = hold_until((&there, when), 2, (&there, "SELECT \"Second\""));
     world.seed().await;
     assert!(was_heard.load(Ordering::SeqCst));
     world.assert_same();

@@ -47,9 +47,9 @@ use crate::model::{Fingerprint, FolderPath, IdSet, ItemId};
 pub use error::Error;
 pub use opening::Opening;
 pub use rows::{
-    Blocked, Change, Counts, Failure, Filed, FolderNo, FollowedFolder, HISTORY, Intent, IntentItem,
-    MailboxKey, MailboxState, MovedFrom, Origin, Overview, PassRecord, Place, PlaceNo, Record,
-    Renaming, Retired, Stranger, Verdict,
+    Blocked, Change, Counts, Deed, Failure, Filed, FolderNo, FollowedFolder, HISTORY, Intent,
+    IntentItem, MailboxKey, MailboxState, MovedFrom, Origin, Overview, PassRecord, Place, PlaceNo,
+    Record, Renaming, Retired, Stranger, Verdict,
 };
 pub use walk::Walk;
 

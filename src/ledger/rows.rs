@@ -204,6 +204,13 @@ pub struct Intent {
     pub items: Vec<IntentItem>,
 }
 
+impl Intent {
+    /// Those of its messages that are being copied.
+    pub fn copies(&self) -> impl Iterator<Item = &IntentItem> {
+        self.items.iter().filter(|item| matches!(item.deed, Deed::Copy { .. }))
+    }
+}
+
 /// One message of an intent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IntentItem {
@@ -219,18 +226,41 @@ pub struct IntentItem {
     pub size: u64,
     /// INTERNALDATE at the source, Unix seconds.
     pub date: Option<i64>,
-    /// Absent: it is being copied. Present: it is being moved from there.
-    pub moved_from: Option<MovedFrom>,
-    /// Present: its copy with this id is being given `flags`; the base is in its record.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flagged: Option<ItemId>,
-    /// Present: its copy with this id is being removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub removed: Option<ItemId>,
-    /// SHA-256 of the normalised content of a message that is being copied and that headers do not
-    /// tell from others.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<[u8; 32]>,
+    /// What is being done with it.
+    pub deed: Deed,
+}
+
+impl IntentItem {
+    /// Of a message that is known already.
+    #[must_use]
+    pub fn of(folder: FolderNo, record: &Record, deed: Deed) -> Self {
+        Self {
+            folder,
+            id: record.id,
+            flags: record.flags.clone(),
+            fingerprint: record.fingerprint,
+            size: record.size,
+            date: record.date,
+            deed,
+        }
+    }
+}
+
+/// What an intent does with a message; all of one intent do the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Deed {
+    /// Copies it there.
+    Copy {
+        /// SHA-256 of its normalised content, if headers do not tell it from others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        content: Option<[u8; 32]>,
+    },
+    /// Moves its copy there, from there.
+    Move(MovedFrom),
+    /// Gives its copy with this id the item's flags; the base is in its record.
+    Flag(ItemId),
+    /// Removes its copy with this id.
+    Remove(ItemId),
 }
 
 /// Where a message that is being moved at the destination comes from.

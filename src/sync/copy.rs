@@ -13,7 +13,7 @@ use chrono::Utc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::ledger::{Change, Failure, Intent, IntentItem, Record};
+use crate::ledger::{Change, Deed, Failure, Intent, IntentItem, Record};
 use crate::model::{Flags, FolderName, IdSet, Item, ItemId, fingerprint};
 use crate::platform::{
     self, Append, Appended, ContentDigest, Destination, KeywordRule, Landed, Message, Opened,
@@ -391,10 +391,7 @@ impl<'a> Copy<'a> {
             fingerprint: p.named.fingerprint,
             size: p.named.size,
             date: p.named.date,
-            moved_from: None,
-            flagged: None,
-            removed: None,
-            content: p.content,
+            deed: Deed::Copy { content: p.content },
         };
         Change::PutIntent(Intent {
             no,

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chrono::Utc;
 
 use crate::ledger::{
-    Change, FolderNo, Intent, IntentItem, MailboxLedger, Place, PlaceNo, Record, Retired,
+    Change, Deed, FolderNo, Intent, IntentItem, MailboxLedger, Place, PlaceNo, Record, Retired,
 };
 use crate::model::{Epoch, IdSet, ItemId};
 use crate::platform;
@@ -19,7 +19,7 @@ use crate::platform;
 use super::Error;
 use super::job::{Job, STEP};
 use super::lane::{Lane, at_destination};
-use super::mend::open;
+use super::mend::{record_at, still_standing};
 use super::plan::Departure;
 
 impl Job {
@@ -82,19 +82,8 @@ pub(crate) async fn depart(
 }
 
 fn removal(no: u64, place: PlaceNo, epoch: Epoch, folder: FolderNo, records: &[Record]) -> Change {
-    let item = |record: &Record| IntentItem {
-        folder,
-        id: record.id,
-        flags: record.flags.clone(),
-        fingerprint: record.fingerprint,
-        size: record.size,
-        date: record.date,
-        moved_from: None,
-        flagged: None,
-        removed: record.at,
-        content: None,
-    };
-    let items = records.iter().map(item).collect();
+    let item = |record: &Record| Some(IntentItem::of(folder, record, Deed::Remove(record.at?)));
+    let items = records.iter().filter_map(item).collect();
     // Nothing lands.
     let next = ItemId(0);
     Change::PutIntent(Intent { no, place, epoch, next, made: Utc::now(), items })
@@ -108,18 +97,10 @@ pub(crate) async fn settle(
     intent: &Intent,
 ) -> Result<(), Error> {
     let mut changes = vec![Change::DropIntent(intent.no)];
-    let destination = lane.destination.as_mut();
-    if let Some(place) = places.get(&intent.place)
-        && let Some((epoch, _)) = open(destination, place).await?
-        && epoch == intent.epoch
-    {
-        let ids: IdSet = intent.items.iter().filter_map(|item| item.removed).collect();
-        let seen = destination.sight(&place.name, &ids).await.map_err(at_destination)?;
-        let there: IdSet = seen.iter().map(|s| s.id).collect();
+    if let Some(there) = still_standing(places, lane, intent).await? {
         for item in &intent.items {
-            let records = ledger.records(item.folder, &IdSet::range(item.id, item.id)).await?;
-            let same = |r: &Record| r.place == intent.place && r.at == item.removed;
-            if item.removed.is_some_and(|at| !there.contains(at)) && records.iter().any(same) {
+            let Deed::Remove(at) = item.deed else { continue };
+            if !there.contains_key(&at) && record_at(ledger, intent, item, at).await?.is_some() {
                 let ids = IdSet::range(item.id, item.id);
                 changes.push(Change::DropRecords(item.folder, ids));
             }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::ledger::{Change, FolderNo, Intent, IntentItem, PlaceNo, Record};
+use crate::ledger::{Change, Deed, FolderNo, Intent, IntentItem, PlaceNo, Record};
 use crate::model::{FolderName, Item};
 use crate::platform::{self, FlagChange, Opened};
 
@@ -76,17 +76,9 @@ impl Job {
                 Some(FlagChange { id: f.record.at?, add, remove })
             };
             let changes: Vec<FlagChange> = step.iter().filter_map(change).collect();
-            let item = |f: &FlagCarry| IntentItem {
-                content: None,
-                folder: no,
-                id: f.record.id,
-                flags: f.now.clone(),
-                fingerprint: f.record.fingerprint,
-                size: f.record.size,
-                date: f.record.date,
-                moved_from: None,
-                flagged: f.record.at,
-                removed: None,
+            let item = |f: &FlagCarry| {
+                let item = IntentItem::of(no, &f.record, Deed::Flag(f.record.at?));
+                Some(IntentItem { flags: f.now.clone(), ..item })
             };
             let intent = self.intent();
             self.commit(vec![Change::PutIntent(Intent {
@@ -95,7 +87,7 @@ impl Job {
                 epoch: opened.epoch,
                 next: opened.next,
                 made: chrono::Utc::now(),
-                items: step.iter().map(item).collect(),
+                items: step.iter().filter_map(item).collect(),
             })])
             .await?;
             let stored = lane.destination.store_flags(name, opened.epoch, &changes).await;

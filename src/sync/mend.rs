@@ -6,10 +6,10 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::ledger::{
-    Change, Filed, Intent, IntentItem, MailboxLedger, MovedFrom, Origin, Overview, Place, PlaceNo,
-    Record, Stranger,
+    Change, Deed, Filed, Intent, IntentItem, MailboxLedger, MovedFrom, Origin, Overview, Place,
+    PlaceNo, Record, Stranger,
 };
-use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId};
+use crate::model::{Epoch, FolderName, IdSet, ItemId};
 use crate::platform::{ContentDigest, Destination, Sighting};
 
 use super::job::unfile;
@@ -70,14 +70,11 @@ pub(crate) async fn intents(
     // What one intent settles is no candidate for the next.
     let mut places = overview.places.clone();
     for intent in &overview.intents {
-        if intent.items.iter().any(|item| item.flagged.is_some()) {
-            flags(ledger, &places, lane, intent).await?;
-        } else if intent.items.iter().any(|item| item.moved_from.is_some()) {
-            moves(ledger, &mut places, lane, intent).await?;
-        } else if intent.items.iter().any(|item| item.removed.is_some()) {
-            departures::settle(ledger, &places, lane, intent).await?;
-        } else {
-            copies(ledger, &mut places, lane, intent).await?;
+        match intent.items.first().map(|item| &item.deed) {
+            Some(Deed::Flag(_)) => flags(ledger, &places, lane, intent).await?,
+            Some(Deed::Move(_)) => moves(ledger, &mut places, lane, intent).await?,
+            Some(Deed::Remove(_)) => departures::settle(ledger, &places, lane, intent).await?,
+            Some(Deed::Copy { .. }) | None => copies(ledger, &mut places, lane, intent).await?,
         }
     }
     Ok(())
@@ -110,8 +107,11 @@ async fn copies(
         return Ok(());
     }
     for (mine, yours) in &mut doubtful {
-        let my = mine.iter().filter_map(|&m| Some((m, intent.items[m].content?)));
-        let my: Vec<(usize, ContentDigest)> = my.collect();
+        let content = |m: usize| match intent.items[m].deed {
+            Deed::Copy { content } => Some((m, content?)),
+            _ => None,
+        };
+        let my: Vec<(usize, ContentDigest)> = mine.iter().filter_map(|&m| content(m)).collect();
         if my.is_empty() {
             continue;
         }
@@ -196,20 +196,11 @@ async fn flags(
     intent: &Intent,
 ) -> Result<(), Error> {
     let mut changes = vec![Change::DropIntent(intent.no)];
-    let destination = lane.destination.as_mut();
-    if let Some(place) = places.get(&intent.place)
-        && let Some((epoch, _)) = open(destination, place).await?
-        && epoch == intent.epoch
-    {
-        let ids: IdSet = intent.items.iter().filter_map(|item| item.flagged).collect();
-        let seen = destination.sight(&place.name, &ids).await.map_err(at_destination)?;
-        let theirs: HashMap<ItemId, &Flags> = seen.iter().map(|s| (s.id, &s.flags)).collect();
+    if let Some(there) = still_standing(places, lane, intent).await? {
         for item in &intent.items {
-            let now = item.flagged.and_then(|at| theirs.get(&at));
-            let Some(now) = now else { continue };
-            let records = ledger.records(item.folder, &IdSet::range(item.id, item.id)).await?;
-            let same = |r: &Record| r.place == intent.place && r.at == item.flagged;
-            let Some(record) = records.into_iter().find(same) else { continue };
+            let Deed::Flag(at) = item.deed else { continue };
+            let Some(now) = there.get(&at).map(|seen| &seen.flags) else { continue };
+            let Some(record) = record_at(ledger, intent, item, at).await? else { continue };
             let (add, remove) = (item.flags.minus(&record.flags), record.flags.minus(&item.flags));
             let (added, removed) = (add.minus(&add.minus(now)), remove.minus(now));
             let flags = record.flags.union(&added).minus(&removed);
@@ -218,6 +209,39 @@ async fn flags(
     }
     ledger.commit(changes).await?;
     Ok(())
+}
+
+/// What is still there of the copies an intent was about to flag or to remove; `None` if its place
+/// is gone, or was made anew.
+pub(crate) async fn still_standing(
+    places: &Places,
+    lane: &mut Lane,
+    intent: &Intent,
+) -> Result<Option<HashMap<ItemId, Sighting>>, Error> {
+    let destination = lane.destination.as_mut();
+    let Some(place) = places.get(&intent.place) else { return Ok(None) };
+    match open(destination, place).await? {
+        Some((epoch, _)) if epoch == intent.epoch => {}
+        _ => return Ok(None),
+    }
+    let copy = |item: &IntentItem| match item.deed {
+        Deed::Flag(at) | Deed::Remove(at) => Some(at),
+        Deed::Copy { .. } | Deed::Move(_) => None,
+    };
+    let ids: IdSet = intent.items.iter().filter_map(copy).collect();
+    let seen = destination.sight(&place.name, &ids).await.map_err(at_destination)?;
+    Ok(Some(seen.into_iter().map(|seen| (seen.id, seen)).collect()))
+}
+
+/// The record an intent's message was taken from, if it still says that its copy is there.
+pub(crate) async fn record_at(
+    ledger: &MailboxLedger,
+    intent: &Intent,
+    item: &IntentItem,
+    at: ItemId,
+) -> Result<Option<Record>, Error> {
+    let records = ledger.records(item.folder, &IdSet::range(item.id, item.id)).await?;
+    Ok(records.into_iter().find(|r| r.place == intent.place && r.at == Some(at)))
 }
 
 /// Finds out which of an intent's moves happened.
@@ -235,7 +259,7 @@ async fn moves(
     }
     let mut items = Vec::new();
     for item in &intent.items {
-        let Some(from) = &item.moved_from else { continue };
+        let Deed::Move(from) = &item.deed else { continue };
         items.push((still_there(places, lane, from).await?, item, from));
     }
     // What left its origin has landed for sure; only then may its twin, still there, have.

@@ -1,7 +1,7 @@
 //! Moves at the destination: of messages that were moved at the source, and of those whose folder
 //! goes elsewhere now.
 
-use crate::ledger::{Change, Intent, IntentItem, MovedFrom, Record};
+use crate::ledger::{Change, Deed, Intent, IntentItem, MovedFrom, Record};
 use crate::model::{IdSet, Item, ItemId};
 use crate::platform::{self, Opened};
 
@@ -32,22 +32,17 @@ impl Job {
                 continue;
             };
             let intent = self.intent();
-            let item = |(item, of): &(Item, Departed)| IntentItem {
-                content: None,
-                folder: no,
-                id: item.id,
-                flags: of.flags.clone(),
-                fingerprint: of.fingerprint,
-                size: of.size,
-                date: of.date,
-                moved_from: of.at.map(|at| MovedFrom {
-                    place: of.place,
-                    at,
-                    origin: of.origin,
-                    filed: of.filed,
-                }),
-                flagged: None,
-                removed: None,
+            let item = |(item, of): &(Item, Departed)| {
+                let (place, origin, filed) = (of.place, of.origin, of.filed);
+                Some(IntentItem {
+                    folder: no,
+                    id: item.id,
+                    flags: of.flags.clone(),
+                    fingerprint: of.fingerprint,
+                    size: of.size,
+                    date: of.date,
+                    deed: Deed::Move(MovedFrom { place, at: of.at?, origin, filed }),
+                })
             };
             self.commit(vec![Change::PutIntent(Intent {
                 no: intent,
@@ -55,7 +50,7 @@ impl Job {
                 epoch: opened.epoch,
                 next: opened.next,
                 made: chrono::Utc::now(),
-                items: run.iter().map(item).collect(),
+                items: run.iter().filter_map(item).collect(),
             })])
             .await?;
             let ids: Vec<ItemId> = run.iter().filter_map(|(_, of)| of.at).collect();

@@ -370,9 +370,9 @@ impl Pass<'_> {
             set.spawn(further.work(promised.next()));
         }
         let mut lane = lane;
+        lane.upcoming = Upcoming::of(queue.clone());
         if !to_make.is_empty() {
             // The source begins while the destination makes the folders.
-            lane.upcoming = Upcoming::of(queue.clone());
             lane.upcoming.begin(lane.source.as_mut()).await;
         }
         match make(self.ledger, &mut lane, to_make).await {
@@ -473,7 +473,7 @@ impl Further {
             let open = || Promised::open(&self.context, &self.mailbox);
             let promise = promised.take().unwrap_or_else(open);
             let Some(opened) = self.unless_over(promise.take()).await else { break };
-            let lane = match opened {
+            let mut lane = match opened {
                 Ok(lane) => lane,
                 Err(error) => {
                     // One lane is enough to go on; what is wrong will show there.
@@ -487,6 +487,7 @@ impl Further {
                     continue;
                 }
             };
+            lane.upcoming = Upcoming::of(self.queue.clone());
             let recalled = lane.recalled.clone();
             let (more, lane, error) = worker(lane, &self.queue, &self.halt).await;
             lane.close();
@@ -518,9 +519,6 @@ async fn worker(
     halt: &CancellationToken,
 ) -> (Vec<Job>, Lane, Option<Error>) {
     let mut done = Vec::new();
-    if lane.upcoming.place().is_none() {
-        lane.upcoming = Upcoming::of(queue.clone());
-    }
     if !queue.is_open() {
         lane.upcoming.begin(lane.source.as_mut()).await;
     }

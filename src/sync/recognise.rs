@@ -338,7 +338,7 @@ async fn unsettled(
     let mut found = BTreeMap::new();
     for intent in &basis.overview.intents {
         let mut sizes: HashMap<Fingerprint, Vec<&IntentItem>> = HashMap::new();
-        for item in intent.items.iter().filter(|i| i.moved_from.is_none() && i.flagged.is_none()) {
+        for item in intent.copies() {
             sizes.entry(item.fingerprint).or_default().push(item);
         }
         if sizes.is_empty() {
@@ -554,7 +554,7 @@ async fn adopted(
 fn claims(intents: &[Intent]) -> HashMap<(FolderNo, ItemId), (&Intent, &Flags)> {
     let mut claims = HashMap::new();
     for intent in intents {
-        for item in intent.items.iter().filter(|i| i.moved_from.is_none() && i.flagged.is_none()) {
+        for item in intent.copies() {
             claims.insert((item.folder, item.id), (intent, &item.flags));
         }
     }

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use drover::ledger::{
-    Blocked, Change, Counts, Error, Failure, Filed, FolderNo, FollowedFolder, HISTORY, Intent,
-    IntentItem, MailboxState, MovedFrom, Opening, Origin, PassRecord, Place, PlaceNo, Renaming,
-    Retired, Stranger, Verdict,
+    Blocked, Change, Counts, Deed, Error, Failure, Filed, FolderNo, FollowedFolder, HISTORY,
+    Intent, IntentItem, MailboxState, MovedFrom, Opening, Origin, PassRecord, Place, PlaceNo,
+    Renaming, Retired, Stranger, Verdict,
 };
 use drover::model::{
     Accounts, Cursor, Epoch, Fingerprint, Flags, FolderName, FolderPath, IdSet, ItemId, PassKind,
@@ -50,17 +50,14 @@ pub(crate) fn place(no: u32) -> Place {
 }
 
 fn intent(no: u64) -> Intent {
-    let item = |moved_from: Option<MovedFrom>| IntentItem {
-        content: moved_from.is_none().then_some([7; 32]),
+    let item = |deed: Deed| IntentItem {
         folder: INBOX,
         id: ItemId(no),
         flags: Flags::parse(["\\Answered", "$Junk"]),
         fingerprint: Fingerprint(u64::MAX),
         size: 12,
         date: Some(1_12),
-        moved_from,
-        flagged: None,
-        removed: None,
+        deed,
     };
     let moved = MovedFrom {
         place: PlaceNo(2),
@@ -74,7 +71,13 @@ fn intent(no: u64) -> Intent {
         epoch: Epoch(9),
         next: ItemId(41),
         made: noon() + TimeDelta::seconds(no as i64),
-        items: vec![item(None), item(Some(moved))],
+        items: vec![
+            item(Deed::Copy { content: Some([7; 32]) }),
+            item(Deed::Copy { content: None }),
+            item(Deed::Move(moved)),
+            item(Deed::Flag(ItemId(6))),
+            item(Deed::Remove(ItemId(7))),
+        ],
     }
 }
 

@@ -2,7 +2,7 @@
 //! while the destination is still being made ready; the next folder at the destination, while it
 //! takes the last of the one before.
 
-use super::command::{Chunk, Command, set_parts};
+use super::command::{Command, set_parts};
 use super::folder::Opening;
 use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
@@ -43,7 +43,7 @@ impl Session {
         let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
         let first: IdSet = ids.iter().take(FIRST).collect();
         let [set] = &set_parts(&first)[..] else { return Ok(()) };
-        if !is_plain(&examine) || is_open {
+        if examine.plain_length().is_none() || is_open {
             return Ok(());
         }
         let examine = self.send(examine).await?;
@@ -58,7 +58,7 @@ impl Session {
     /// lets it be in vain.
     pub(super) async fn select_ahead(&mut self, folder: &FolderName) -> Result<()> {
         let select = Command::new("SELECT").folder(folder);
-        if !is_plain(&select) {
+        if select.plain_length().is_none() {
             return Ok(());
         }
         let tag = self.send(select).await?;
@@ -131,9 +131,4 @@ impl Session {
         while let Next::Data(_) = self.next(fetch, Bodies::Digest).await? {}
         Ok(())
     }
-}
-
-/// A literal would have to wait for the server.
-fn is_plain(command: &Command) -> bool {
-    command.chunks.iter().all(|chunk| matches!(chunk, Chunk::Text(_)))
 }

@@ -53,6 +53,18 @@ impl Command {
         self.text(" ").literal(Bytes::copy_from_slice(&name.0))
     }
 
+    /// Its length in bytes, with its tag; `None` if there is a literal in it, which would have to
+    /// wait for the server.
+    pub(super) fn plain_length(&self) -> Option<usize> {
+        /// A tag, a blank and a line end.
+        const AROUND: usize = 16;
+        let sizes = self.chunks.iter().map(|chunk| match chunk {
+            Chunk::Text(text) => Some(text.len()),
+            Chunk::Literal(_) => None,
+        });
+        Some(AROUND + sizes.sum::<Option<usize>>()?)
+    }
+
     /// Adds a literal.
     pub(super) fn literal(mut self, bytes: Bytes) -> Self {
         self.chunks.push(Chunk::Literal(bytes));

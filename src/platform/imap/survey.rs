@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::changes::{Findings, Question, listings};
-use super::command::{Chunk, Command};
+use super::command::Command;
 use super::folder::Opening;
 use super::folders::Listing;
 use super::look::tolerate_expunged;
@@ -62,7 +62,7 @@ impl<'a> Inquiry<'a, Command> {
         let questions: Vec<_> = questions.into_iter().map(ahead).collect();
         let commands = questions.iter().map(|(_, command)| command).chain([&examine]);
         // A literal waits for the server, and would meet the other folders' replies meanwhile.
-        let bytes = commands.map(length).sum::<Option<usize>>()?;
+        let bytes = commands.map(Command::plain_length).sum::<Option<usize>>()?;
         Some(Self { at, name, then, examine, questions, bytes })
     }
 
@@ -75,17 +75,6 @@ impl<'a> Inquiry<'a, Command> {
         }
         Ok(Inquiry { at, name, then, examine, questions: sent, bytes })
     }
-}
-
-/// A command's length in bytes, with its tag; `None` if there is a literal in it.
-fn length(command: &Command) -> Option<usize> {
-    /// A tag, a blank and a line end.
-    const AROUND: usize = 16;
-    let sizes = command.chunks.iter().map(|chunk| match chunk {
-        Chunk::Text(text) => Some(text.len()),
-        Chunk::Literal(_) => None,
-    });
-    Some(AROUND + sizes.sum::<Option<usize>>()?)
 }
 
 /// What came of a folder.
