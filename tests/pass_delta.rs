@@ -524,3 +524,23 @@ async fn the_next_folder_is_opened_before_the_last_batch_of_this_one_is_answered
     let opened = heard.iter().filter(|line| line.contains("SELECT \"Second\""));
     assert_eq!(opened.count(), 1, "it is not opened once more");
 }
+
+#[tokio::test]
+async fn folders_where_nothing_happens_cost_no_commit_each() {
+    let world = World::new().await;
+    let folders: Vec<String> = (0..12).map(|n| format!("F{n}")).collect();
+    let folders: Vec<&str> = folders.iter().map(String::as_str).collect();
+    mail::fill(&mut world.at_source(), 30, &folders, 3);
+    world.seed().await;
+    // Not even the pass could be added to the history.
+    world.context().ledger.fail_after(0);
+    assert!(world.delta().await.quiet);
+    let mut here = world.at_source();
+    for folder in folders {
+        let fleeting = here.append_many(folder, &[note("fleeting")]);
+        here.expunge_uids(folder, &fleeting);
+    }
+    // Twelve folders stand otherwise than they did, and there is nothing to do.
+    world.context().ledger.fail_after(1);
+    assert!(world.delta().await.quiet);
+}

@@ -1,6 +1,7 @@
 //! Surveys of many folders at once: they tell what a survey of each alone tells, whatever the
 //! server can do, whatever happens meanwhile and whatever it answers; and they wait for no folder
-//! before they ask about the next. And messages that are asked for before anybody waits for them.
+//! before they ask about the next. The same of looks at headers. And messages that are asked for
+//! before anybody waits for them.
 
 mod support;
 
@@ -12,8 +13,10 @@ use std::time::Duration;
 use drover::definition::{Account, Login, SecretRef};
 use drover::flow::Memory;
 use drover::model::{Cursor, Epoch, Flags, FolderName, IdSet, ItemId, SystemFlag};
-use drover::platform::{self, Changes, Error, FolderStatus, Gone, Options, Source, Wanted};
-use support::mail::Rng;
+use drover::platform::{
+    self, Changes, Error, FolderStatus, Gone, Options, Sighting, Source, Wanted,
+};
+use support::mail::{Mail, Rng};
 use support::proxy::{Proxy, Then, What, When};
 use support::{Dovecot, Imap, endpoint, note};
 
@@ -635,4 +638,95 @@ async fn an_announced_folder_that_is_gone_or_new_is_told_as_ever() {
     source.announce(&name, &all).await.expect("announce");
     let error = fetched(&mut *source, &name, epoch, &all).await.expect_err("other ids");
     assert!(matches!(error, Error::EpochChanged(_)), "{error}");
+}
+
+/// What a look at each folder alone tells.
+async fn sighted_alone(
+    source: &mut dyn Source,
+    wanted: &[(FolderName, IdSet)],
+) -> Vec<Vec<Sighting>> {
+    let mut sights = Vec::new();
+    for (folder, ids) in wanted {
+        sights.push(source.sight(folder, ids).await.expect("a look"));
+    }
+    sights
+}
+
+fn all_of(folders: &[&str], last: u64) -> Vec<(FolderName, IdSet)> {
+    let ids = IdSet::range(ItemId(1), ItemId(last));
+    folders.iter().map(|folder| (name(folder), ids.clone())).collect()
+}
+
+#[tokio::test]
+async fn headers_in_many_folders_are_what_each_tells_alone() {
+    let folders = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "Large", "M\u{fc}ll"];
+    let (stand, mut anna, _) = Stand::with(&folders).await;
+    let many: Vec<Mail> = (0..300).map(|n| note(&format!("note {n}"))).collect();
+    anna.append_many("Large", &many);
+    anna.expunge_uids("C", &[2]);
+    let mut source = stand.source(&[]).await;
+    for last in [2, 3, 303] {
+        let mut wanted = all_of(&folders, last);
+        wanted[4].1 = IdSet::new();
+        wanted[10].0 = name("M&APw-ll");
+        let alone = sighted_alone(&mut *source, &wanted).await;
+        assert_eq!(source.sights(&wanted).await.expect("a look"), alone, "up to {last}");
+        assert_eq!((alone[0].len(), alone[4].len()), (2.max(last.min(3)) as usize, 0));
+    }
+}
+
+#[tokio::test]
+async fn no_folder_is_waited_for_before_the_next_one_is_looked_into() {
+    let folders = ["A", "B", "C", "D", "E"];
+    let (stand, _anna, _) = Stand::with(&folders).await;
+    let mut source = stand.source(&[]).await;
+    folders_of(&mut *source).await;
+    let sent_ahead = Arc::new(AtomicUsize::new(0));
+    let (proxy, noted) = (stand.proxy.clone(), Arc::clone(&sent_ahead));
+    let before = proxy.heard().len();
+    let hold = What::call(move || {
+        let count = || proxy.heard()[before..].len();
+        for _ in 0..500 {
+            if count() == 10 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        noted.store(count(), Ordering::SeqCst);
+        Then::GoOn
+    });
+    stand.proxy.set(When::verb("EXAMINE").answered(), hold);
+    source.sights(&all_of(&folders, 3)).await.expect("a look");
+    assert_eq!(sent_ahead.load(Ordering::SeqCst), 10, "an EXAMINE and a FETCH for each");
+    assert_eq!(stand.sent(before, ""), 10, "no folder was asked twice");
+}
+
+#[tokio::test]
+async fn headers_out_of_the_folder_before_are_not_believed() {
+    for refusal in ["NO [NONEXISTENT] gone", "NO [SERVERBUG] no", "OK [READ-ONLY] as you say"] {
+        let (stand, mut anna, _) = Stand::with(&["A", "B", "C"]).await;
+        anna.store("A", &[1, 2, 3], "+FLAGS (\\Flagged)");
+        let mut source = stand.source(&[]).await;
+        let wanted = all_of(&["A", "B", "C"], 3);
+        let alone = sighted_alone(&mut *source, &wanted).await;
+        // The server hears nothing of it and answers the FETCH behind it out of the open folder.
+        stand.proxy.set(When::verb("EXAMINE").containing("\"B\""), What::answer(refusal));
+        let sights = source.sights(&wanted).await;
+        assert_eq!(stand.proxy.fired(), 1);
+        // Asked again alone, it tells.
+        assert_eq!(sights.expect("a look"), alone, "{refusal}");
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_vanishes_under_a_look_is_told_as_ever() {
+    let (stand, mut anna, _) = Stand::with(&["A", "B", "C"]).await;
+    let mut source = stand.source(&[]).await;
+    let wanted = all_of(&["A", "B", "C"], 3);
+    anna.delete_folder("B");
+    let error = source.sights(&wanted).await.expect_err("it is gone");
+    assert!(matches!(error, Error::FolderGone(_)), "{error}");
+    let rest = all_of(&["A", "C"], 3);
+    let sights = source.sights(&rest).await.expect("the connection is sound");
+    assert_eq!(sights, sighted_alone(&mut *source, &rest).await);
 }

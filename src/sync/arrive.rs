@@ -1,7 +1,7 @@
 //! A job from its beginning to its end: the folder is made and opened, what is new arrives in the
 //! source's order, and what else is planned follows.
 
-use crate::ledger::{Change, Record};
+use crate::ledger::{Change, FollowedFolder, Overview, Record};
 use crate::model::{Flags, FolderName, FolderPath, IdSet, Item, ItemId};
 use crate::platform::{self, Naming, Opened, Source};
 
@@ -16,9 +16,7 @@ impl Job {
     /// Does it all, or as much as is done when the lane is wanted back. Everything done before an
     /// error stands in the ledger.
     pub(crate) async fn run(&mut self, lane: &mut Lane) -> Result<Ended, Error> {
-        let begin = self.followed.iter().cloned().map(Change::PutFolder);
-        let begin = std::iter::once(Change::PutPlace(self.place.clone())).chain(begin).collect();
-        self.commit(begin).await?;
+        self.commit(self.news()).await?;
         if self.folders.iter().any(|f| f.create) {
             self.create(lane).await?;
         }
@@ -66,6 +64,36 @@ impl Job {
             self.close(folder).await?;
         }
         Ok(Ended::Done)
+    }
+
+    /// Is there nothing to do but to book how the folders stand?
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.folders.iter().all(|f| f.is_quiet() && f.moot_failures.is_empty())
+    }
+
+    /// What the ledger does not know yet of a job that is quiet.
+    pub(crate) fn book(&mut self) -> Vec<Change> {
+        let mut changes = self.news();
+        for (folder, followed) in self.folders.iter().zip(&self.followed) {
+            let settled = settled(folder, followed, self.rules);
+            let known = self.overview.folders.get(&folder.no);
+            if settled == *followed && known == Some(followed) {
+                continue;
+            }
+            let changes =
+                if self.entangled.contains(&folder.no) { &mut self.later } else { &mut changes };
+            changes.push(Change::PutFolder(settled));
+        }
+        changes
+    }
+
+    /// What the ledger has to know before anything is filed under these folders and this place.
+    fn news(&self) -> Vec<Change> {
+        let Overview { places, folders, .. } = &*self.overview;
+        let is_new = places.get(&self.place.no) != Some(&self.place);
+        let place = is_new.then(|| Change::PutPlace(self.place.clone()));
+        let new = self.followed.iter().filter(|f| folders.get(&f.no) != Some(f)).cloned();
+        place.into_iter().chain(new.map(Change::PutFolder)).collect()
     }
 
     /// Lets the source begin to give the first messages, before anybody waits for them.
@@ -313,19 +341,24 @@ impl Job {
     /// Files the folder with its cursor: everything before it is settled.
     async fn close(&mut self, folder: usize) -> Result<(), Error> {
         let plan = &self.folders[folder];
-        let mut followed = self.followed[folder].clone();
-        if let Some(cursor) = &plan.cursor {
-            followed.cursor = Some(cursor.clone());
-            followed.selection = self.rules;
-            followed.filtered = plan.filtered.clone();
-        }
-        let change = Change::PutFolder(followed);
+        let change = Change::PutFolder(settled(plan, &self.followed[folder], self.rules));
         if self.entangled.contains(&plan.no) {
             self.later.push(change);
             return Ok(());
         }
         self.commit(vec![change]).await
     }
+}
+
+/// A folder of which all is settled that its survey told.
+fn settled(plan: &FolderPlan, followed: &FollowedFolder, rules: u64) -> FollowedFolder {
+    let mut followed = followed.clone();
+    if let Some(cursor) = &plan.cursor {
+        followed.cursor = Some(cursor.clone());
+        followed.selection = rules;
+        followed.filtered = plan.filtered.clone();
+    }
+    followed
 }
 
 fn copied(arrival: &Arrival) -> Option<ItemId> {

@@ -265,9 +265,16 @@ impl Pass<'_> {
             job.folders.push(folder);
             job.followed.push(followed.clone());
         }
-        let mut jobs: Vec<Job> = jobs.into_values().collect();
+        // Those where nothing happens are booked together.
+        let (mut quiet, mut jobs): (Vec<Job>, Vec<Job>) =
+            jobs.into_values().partition(Job::is_quiet);
+        let booked: Vec<Change> = quiet.iter_mut().flat_map(Job::book).collect();
+        if !booked.is_empty() {
+            self.ledger.commit(booked).await?;
+        }
         jobs.sort_by_key(|job| std::cmp::Reverse(job.weight()));
-        let (done, lane) = self.work(lane, promised, jobs).await?;
+        let (mut done, lane) = self.work(lane, promised, jobs).await?;
+        done.extend(quiet);
 
         let mut tally = Tally::default();
         let mut notes = Vec::new();

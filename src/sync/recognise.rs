@@ -92,8 +92,9 @@ async fn scout(
         // What an unsettled intent brought may belong to a message that has moved on.
         wanted.extend(basis.overview.intents.iter().map(|intent| intent.place));
     }
+    let (mut unknown, mut unseen_there) = (Vec::new(), Vec::new());
     for no in wanted {
-        let Some(place) = places.get_mut(&no) else { continue };
+        let Some(place) = places.get(&no) else { continue };
         let Some(name) = names.get(&place.no) else { continue };
         let status = there.iter().find(|s| s.folder.name == *name && s.selectable);
         let Some(status) = status else { continue };
@@ -108,7 +109,7 @@ async fn scout(
             // Rebuilt since it was mended; the next pass mends it again.
             continue;
         }
-        let mut found = if basis.overview.places.contains_key(&no) {
+        let found = if basis.overview.places.contains_key(&no) {
             basis.ledger.strangers(no).await?
         } else {
             Vec::new()
@@ -119,19 +120,24 @@ async fn scout(
         };
         let unseen = all.difference(&place.known);
         if !unseen.is_empty() {
-            let seen = lane.destination.sight(name, &unseen).await.map_err(at_destination)?;
-            let news: Vec<Stranger> = seen.iter().map(stranger).collect();
-            place.epoch = Some(epoch);
-            place.known.extend_set(&unseen);
-            // Under the name it has until the pass renames it: the pass may die before that.
-            let before = basis.overview.places.get(&place.no);
-            let (name, path) = before.map_or((&place.name, &place.path), |b| (&b.name, &b.path));
-            let (name, path) = (name.clone(), path.clone());
-            learned.push(Change::PutPlace(Place { name, path, ..place.clone() }));
-            learned.push(Change::PutStrangers(place.no, news.clone()));
-            found.extend(news);
+            unknown.push((no, epoch));
+            unseen_there.push((name.clone(), unseen));
         }
         strangers.insert(no, found);
+    }
+    let seen = lane.destination.sights(&unseen_there).await.map_err(at_destination)?;
+    for (((no, epoch), (_, unseen)), seen) in unknown.into_iter().zip(unseen_there).zip(seen) {
+        let Some(place) = places.get_mut(&no) else { continue };
+        let news: Vec<Stranger> = seen.iter().map(stranger).collect();
+        place.epoch = Some(epoch);
+        place.known.extend_set(&unseen);
+        // Under the name it has until the pass renames it: the pass may die before that.
+        let before = basis.overview.places.get(&no);
+        let (name, path) = before.map_or((&place.name, &place.path), |b| (&b.name, &b.path));
+        let (name, path) = (name.clone(), path.clone());
+        learned.push(Change::PutPlace(Place { name, path, ..place.clone() }));
+        learned.push(Change::PutStrangers(no, news.clone()));
+        strangers.entry(no).or_default().extend(news);
     }
     Ok(strangers)
 }
@@ -153,16 +159,20 @@ async fn sight(
         || closed.iter().any(|c| !c.gone.is_empty())
         || basis.overview.retired > 0
         || !basis.overview.intents.is_empty();
-    let mut sightings = HashMap::new();
+    let mut folders = Vec::new();
+    let mut wanted = Vec::new();
     for (w, work) in works.iter().enumerate() {
         let adoptable = strangers.get(&work.place).is_some_and(|s| !s.is_empty());
         let renewed = closed.iter().any(|c| c.renewed && c.before.name == work.folder.name);
-        let wanted = adoptable || renewed || left;
-        if news[w].is_empty() || !wanted {
-            continue;
+        if !news[w].is_empty() && (adoptable || renewed || left) {
+            folders.push(w);
+            let ids: IdSet = news[w].iter().map(|item| item.id).collect();
+            wanted.push((work.folder.name.clone(), ids));
         }
-        let ids: IdSet = news[w].iter().map(|item| item.id).collect();
-        let seen = lane.source.sight(&work.folder.name, &ids).await.map_err(at_source)?;
+    }
+    let seen = lane.source.sights(&wanted).await.map_err(at_source)?;
+    let mut sightings = HashMap::new();
+    for (w, seen) in folders.into_iter().zip(seen) {
         for sighting in seen {
             if let Ok(n) = news[w].binary_search_by_key(&sighting.id, |item| item.id) {
                 sightings.insert((w, n), sighting);

@@ -118,24 +118,12 @@ impl Session {
             return Ok(Vec::new());
         }
         self.look_into(folder).await?;
-        let headers = NAMING_HEADERS.join(" ");
-        let items = format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])");
-        let mut seen: BTreeMap<u64, Sighting> = BTreeMap::new();
-        let each = |uid, fetched: Fetched| {
-            let (Some(header), true) = (fetched.header, ids.contains(ItemId(uid))) else {
-                return false;
-            };
-            let named = of_headers(&header);
-            let sighting = Sighting {
-                id: ItemId(uid),
-                fingerprint: named.fingerprint,
-                size: fetched.size.unwrap_or(0),
-                flags: fetched.flags.unwrap_or_default(),
-                message_id: named.message_id,
-            };
-            seen.insert(uid, sighting).is_none()
+        let mut seen: BTreeMap<ItemId, Sighting> = BTreeMap::new();
+        let each = |_, fetched| {
+            let sighting = sighting(fetched).filter(|sighting| ids.contains(sighting.id));
+            sighting.is_some_and(|sighting| seen.insert(sighting.id, sighting).is_none())
         };
-        self.fetch_shown(ids, &items, Bodies::None, each).await?;
+        self.fetch_shown(ids, &naming_items(), Bodies::None, each).await?;
         Ok(seen.into_values().collect())
     }
 
@@ -258,6 +246,24 @@ impl Session {
         // `n:m` names the last message even if its id is below both (RFC 9051, 9 seq-range).
         Ok(ids.intersection(&IdSet::range(ItemId(first), ItemId(last))))
     }
+}
+
+/// What is asked of a message that is to be recognised.
+pub(super) fn naming_items() -> String {
+    let headers = NAMING_HEADERS.join(" ");
+    format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])")
+}
+
+/// What the answer tells.
+pub(super) fn sighting(fetched: Fetched) -> Option<Sighting> {
+    let named = of_headers(&fetched.header?);
+    Some(Sighting {
+        id: ItemId(fetched.uid?),
+        fingerprint: named.fingerprint,
+        size: fetched.size.unwrap_or(0),
+        flags: fetched.flags.unwrap_or_default(),
+        message_id: named.message_id,
+    })
 }
 
 /// Takes what a listing says of a message into `items`; with `meta` all that it tells. True if

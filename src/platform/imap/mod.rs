@@ -9,7 +9,7 @@
 //! 3. `tls`, `guard`, `connect`, `setup` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard; `distance` is measured on the way.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
-//! 5. `folder`, `folders`, `look` open, list and look; `changes` and `survey` tell what changed
+//! 5. `folder`, `folders`, `look`, `sights` open, list and look; `changes` and `survey` tell what changed
 //!    since the cursor of `mark`, in one folder and in many; `source` fetches, `ahead` of being waited for; `destination` and
 //!    `append` write.
 
@@ -51,6 +51,7 @@ mod saying;
 mod sayings;
 mod session;
 mod setup;
+mod sights;
 mod source;
 mod survey;
 mod tls;
@@ -99,6 +100,10 @@ impl<M: Send> Account for Imap<M> {
 
     async fn sight(&mut self, folder: &FolderName, ids: &IdSet) -> Result<Vec<Sighting>> {
         self.session.sight(folder, ids).await
+    }
+
+    async fn sights(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<Vec<Vec<Sighting>>> {
+        self.session.sights(wanted).await
     }
 
     async fn digest(

@@ -243,7 +243,7 @@ impl Session {
     }
 
     /// Reads to the end of a command; `each` says of a reply whether it brought something.
-    async fn hear_to_end(
+    pub(super) async fn hear_to_end(
         &mut self,
         tag: Tag,
         mut each: impl FnMut(Reply) -> bool + Send,

@@ -1,0 +1,126 @@
+//! Headers of messages in many folders: as `sight` reads of each, without a round trip for each.
+//!
+//! Each folder's EXAMINE and FETCH are sent together, and those of some folders before the first is
+//! answered. If a folder leaves anything open (it is gone, a message was not shown), nothing of its
+//! answer is believed: it is asked again, alone, and what is wrong shows there.
+
+use std::collections::BTreeMap;
+
+use super::command::{Command, set_parts};
+use super::folder::Opening;
+use super::look::{naming_items, sighting, tolerate_expunged};
+use super::reply::Reply;
+use super::session::{Selected, Session, Tag};
+use crate::model::{FolderName, IdSet, ItemId};
+use crate::platform::{Error, Result, Sighting};
+
+/// Folders asked about at once; their commands fit any socket's buffer.
+const FOLDERS: usize = 8;
+/// Messages of one folder asked about ahead: what is asked again, alone, is little.
+const MESSAGES: u64 = 200;
+/// Bytes of one command.
+const BYTES: usize = 500;
+
+/// A folder that is being asked about.
+struct Glance<'a> {
+    /// Its place among the wanted ones.
+    at: usize,
+    folder: &'a FolderName,
+    ids: &'a IdSet,
+    examine: Tag,
+    fetch: Tag,
+}
+
+impl Session {
+    /// See [`crate::platform::Account::sights`].
+    pub(super) async fn sights(
+        &mut self,
+        wanted: &[(FolderName, IdSet)],
+    ) -> Result<Vec<Vec<Sighting>>> {
+        let mut seen: Vec<Option<Vec<Sighting>>> = wanted.iter().map(|_| None).collect();
+        for (n, some) in wanted.chunks(FOLDERS).enumerate() {
+            // A server that is slow on purpose is not to be crowded.
+            if self.peer.is_strained() {
+                break;
+            }
+            let mut glances = Vec::new();
+            for (at, (folder, ids)) in some.iter().enumerate() {
+                glances.extend(self.glance_at(n * FOLDERS + at, folder, ids).await?);
+            }
+            for glance in glances {
+                let at = glance.at;
+                seen[at] = self.look_over(glance).await?;
+            }
+        }
+        let mut sights = Vec::with_capacity(wanted.len());
+        for ((folder, ids), seen) in wanted.iter().zip(seen) {
+            sights.push(match seen {
+                Some(seen) => seen,
+                None => self.sight(folder, ids).await?,
+            });
+        }
+        Ok(sights)
+    }
+
+    /// Asks ahead, if it is little and the folder is not open anyway.
+    async fn glance_at<'a>(
+        &mut self,
+        at: usize,
+        folder: &'a FolderName,
+        ids: &'a IdSet,
+    ) -> Result<Option<Glance<'a>>> {
+        let is_open = self.selected.as_ref().is_some_and(|selected| selected.name == *folder);
+        let [set] = &set_parts(ids)[..] else { return Ok(None) };
+        let examine = self.examining(folder, None);
+        let fetch = Command::raw("FETCH", format!("UID FETCH {set} {}", naming_items()));
+        let lengths = [&examine, &fetch].map(Command::plain_length);
+        let is_little = ids.len() <= MESSAGES
+            && lengths.iter().all(|length| length.is_some_and(|bytes| bytes <= BYTES));
+        if is_open || !is_little {
+            return Ok(None);
+        }
+        let examine = self.send(examine).await?;
+        self.selected = None;
+        let fetch = self.send(fetch).await?;
+        Ok(Some(Glance { at, folder, ids, examine, fetch }))
+    }
+
+    /// Reads the answers about a folder; `None` if they are not all that was asked for.
+    async fn look_over(&mut self, glance: Glance<'_>) -> Result<Option<Vec<Sighting>>> {
+        let Glance { folder, ids, examine, fetch, .. } = glance;
+        let opened = self.hear_opening(folder, examine).await?;
+        self.selected = opened.clone();
+        let mut seen: BTreeMap<ItemId, Sighting> = BTreeMap::new();
+        let hear = |reply| {
+            let Reply::Fetch(fetched) = reply else { return false };
+            // After a refused EXAMINE there is no answer, or one about another folder.
+            let sighting = sighting(fetched).filter(|s| opened.is_some() && ids.contains(s.id));
+            sighting.is_some_and(|sighting| seen.insert(sighting.id, sighting).is_none())
+        };
+        let end = self.hear_to_end(fetch, hear).await?;
+        let is_whole = match tolerate_expunged(self.settled("FETCH", end)) {
+            Ok(()) => seen.len() as u64 == ids.len(),
+            Err(Error::Refused { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        Ok(is_whole.then(|| seen.into_values().collect()))
+    }
+
+    /// Reads the answer to an EXAMINE; `None` if it does not open the folder.
+    async fn hear_opening(&mut self, folder: &FolderName, tag: Tag) -> Result<Option<Selected>> {
+        let mut opening = Opening::default();
+        let hear = |reply| {
+            opening.hear(reply);
+            false
+        };
+        let end = self.hear_to_end(tag, hear).await?;
+        match self.folder_settled("EXAMINE", folder, end) {
+            Ok(_) => match opening.complete() {
+                Some((epoch, next)) => self.opened(folder, &opening, epoch, next).map(Some),
+                None => Ok(None),
+            },
+            Err(Error::FolderGone(_) | Error::Refused { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
