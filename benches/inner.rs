@@ -3,19 +3,24 @@
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use drover::flow::Memory;
 use drover::ledger::{
     Change, FolderNo, Ledger, MailboxKey, MailboxLedger, Origin, PlaceNo, Record, inner,
 };
 use drover::model::fingerprint::{ContentHasher, of_headers};
-use drover::model::{Fingerprint, Flags, ItemId};
+use drover::model::{Cursor, Epoch, Fingerprint, Flags, IdSet, Item, ItemId, Meta};
+use drover::platform::imap::inner::fetched;
+use drover::platform::{Changes, Gone};
+use drover::sync::inner::diff;
 use tokio::runtime::Runtime;
 
 const FOLDER: FolderNo = FolderNo(1);
 const PAGE: u64 = 128;
 const BATCH: u64 = 100;
+const LISTED: u64 = 10_000;
 const WALKED: u64 = 100_000;
 
-criterion_group!(benches, pages, commits, walk, fingerprints);
+criterion_group!(benches, pages, commits, walk, fingerprints, responses, diffs);
 criterion_main!(benches);
 
 fn pages(c: &mut Criterion) {
@@ -85,6 +90,71 @@ fn fingerprints(c: &mut Criterion) {
     group.bench_function("headers", |b| b.iter(|| of_headers(black_box(headers))));
     group.throughput(Throughput::Bytes(content.len() as u64));
     group.bench_function("content", |b| b.iter(|| ContentHasher::digest(black_box(&content))));
+    group.finish();
+}
+
+/// A FETCH of a survey, and one that brings messages.
+fn responses(c: &mut Criterion) {
+    let runtime = runtime();
+    let memory = Memory::new(64 << 20);
+    let listed: String = (1..=LISTED)
+        .map(|n| {
+            format!(
+                "* {n} FETCH (UID {} FLAGS (\\Seen $Work) INTERNALDATE \
+                 \" 2-Mar-2026 12:00:00 +0100\" RFC822.SIZE 6144)\r\n",
+                n + 7
+            )
+        })
+        .collect();
+    let body = "A line of text, as people write it.\r\n".repeat(160);
+    let whole: String = (1..=BATCH)
+        .map(|n| {
+            format!(
+                "* {n} FETCH (UID {n} FLAGS () INTERNALDATE \" 2-Mar-2026 12:00:00 +0100\" \
+                 BODY[] {{{}}}\r\n{body})\r\n",
+                body.len()
+            )
+        })
+        .collect();
+    let mut group = c.benchmark_group("imap/fetch");
+    for (name, said, n) in [("10,000 listed", listed, LISTED), ("100 messages", whole, BATCH)] {
+        group.throughput(Throughput::Bytes(said.len() as u64));
+        group.bench_function(name, |b| {
+            b.iter_batched(
+                || said.clone().into_bytes(),
+                |said| assert_eq!(runtime.block_on(fetched(said, &memory)), n),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// A folder of 100,000 messages that was listed whole: ten came, ten are gone, of ten the flags changed.
+fn diffs(c: &mut Criterion) {
+    let item = |id: u64| Item {
+        id: ItemId(id),
+        flags: Some(Flags::parse(if id <= 20 { "\\Flagged" } else { "\\Seen" }.split(' '))),
+        meta: Some(Meta { date: None, size: 6_144 }),
+    };
+    let changes = Changes {
+        epoch: Epoch(1),
+        cursor: Cursor(Vec::new()),
+        messages: WALKED,
+        items: (11..=WALKED + 10).map(item).collect(),
+        gone: Gone::AllBut(IdSet::range(ItemId(11), ItemId(WALKED + 10))),
+    };
+    let records: Vec<Record> = (1..=WALKED).map(record).collect();
+    let pages: Vec<Vec<Record>> = records.chunks(PAGE as usize).map(<[Record]>::to_vec).collect();
+    let mut group = c.benchmark_group("sync/diff");
+    group.sample_size(20).throughput(Throughput::Elements(WALKED));
+    group.bench_function("100,000 messages", |b| {
+        b.iter_batched(
+            || pages.clone(),
+            |pages| assert_eq!(diff(black_box(&changes), pages), [10, 10, 10]),
+            BatchSize::LargeInput,
+        );
+    });
     group.finish();
 }
 

@@ -40,7 +40,7 @@ pub struct Cursor(pub Vec<u8>);
 
 /// 64 bits over the headers that name a message, the same on every platform that keeps them.
 ///
-/// Says "probably the same message"; `sync::fingerprint` says how it is made and what settles
+/// Says "probably the same message"; `model::fingerprint` says how it is made and what settles
 /// a doubt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]

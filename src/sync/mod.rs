@@ -25,6 +25,8 @@ mod departures;
 mod diff;
 mod flags;
 mod folding;
+#[doc(hidden)]
+pub mod inner;
 mod job;
 mod lane;
 mod mend;

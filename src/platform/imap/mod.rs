@@ -40,6 +40,8 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod guard;
+#[doc(hidden)]
+pub mod inner;
 mod look;
 mod mark;
 mod names;
