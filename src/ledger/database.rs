@@ -313,3 +313,6 @@ fn draw_identity() -> Result<String, Error> {
         .map_err(|_| Error::Io { what: "the system has no random numbers".into() })?;
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
+
+#[cfg(test)]
+mod tests;
