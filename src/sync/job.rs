@@ -29,6 +29,16 @@ pub(crate) struct Tally {
     pub(crate) removed: u64,
 }
 
+impl Tally {
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.accounts += other.accounts;
+        self.bytes += other.bytes;
+        self.flag_changes += other.flag_changes;
+        self.moves += other.moves;
+        self.removed += other.removed;
+    }
+}
+
 /// How far a job came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {

@@ -3,7 +3,7 @@
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
 //!   `basis`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows; `job`, `arrive`, `copy`, `moves`, `flags`, `departures`, `mend` and `renewed` are its parts.
+//!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `moves`, `flags`, `departures`, `mend` and `renewed` are its parts.
 //! - `verify` compares both sides without the ledger.
 //!
 //! `docs/pass.md` tells the whole story.
@@ -21,6 +21,7 @@ use crate::platform;
 mod arrive;
 mod basis;
 mod copy;
+mod crew;
 mod departures;
 mod diff;
 mod flags;

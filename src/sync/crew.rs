@@ -1,0 +1,239 @@
+//! The lanes of a pass: they make the destination's folders and work its jobs off, the largest first.
+//! Further lanes come as they can be had, and go when they are wanted back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::definition::Mailbox;
+use crate::ledger::{Change, FollowedFolder, MailboxLedger, Place, PlaceNo};
+use crate::model::Role;
+use crate::platform;
+
+use super::job::{Ended, Job};
+use super::lane::{Lane, Promised, at_destination};
+use super::queue::{Queue, Upcoming};
+use super::{Context, Error};
+
+/// After a further lane could not be had, it is not tried again before this.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// Whoever works a pass's jobs off.
+pub(super) struct Crew<'a> {
+    pub(super) context: &'a Context,
+    pub(super) mailbox: &'a Arc<Mailbox>,
+    pub(super) ledger: &'a MailboxLedger,
+    /// The pass is to end.
+    pub(super) stop: &'a CancellationToken,
+}
+
+/// How many lanes the definition allows.
+pub(super) fn allowed(mailbox: &Mailbox) -> usize {
+    let Mailbox { source, destination, .. } = mailbox;
+    source.endpoint.connections.min(destination.endpoint.connections)
+}
+
+impl Crew<'_> {
+    /// Works the jobs off, the largest first, over as many lanes as are allowed and there are.
+    /// Gives one lane back for what comes after.
+    pub(super) async fn work(
+        &self,
+        lane: Lane,
+        promised: Vec<Promised>,
+        jobs: Vec<Job>,
+    ) -> Result<(Vec<Job>, Lane), Error> {
+        // A job that moves nothing over the wire is not worth a connection.
+        let heavy = jobs.iter().filter(|job| job.weight() > 0).count();
+        let workers = allowed(self.mailbox).min(heavy).max(1);
+        let mut promised = promised.into_iter();
+        let to_make = to_make(&jobs);
+        let queue = Queue::new(jobs);
+        // The first error stops the others after what they have in flight.
+        let halt = self.stop.child_token();
+        let mut set = JoinSet::new();
+        for _ in 1..workers {
+            let further = Further {
+                context: self.context.clone(),
+                mailbox: Arc::clone(self.mailbox),
+                queue: queue.clone(),
+                halt: halt.clone(),
+            };
+            set.spawn(further.work(promised.next()));
+        }
+        let mut lane = lane;
+        lane.upcoming = Upcoming::of(queue.clone());
+        if !to_make.is_empty() {
+            // The source begins while the destination makes the folders.
+            lane.upcoming.begin(lane.source.as_mut()).await;
+        }
+        match make(self.ledger, &mut lane, to_make).await {
+            Ok(made) => queue.open(made),
+            Err(error) => {
+                halt.cancel();
+                return Err(error);
+            }
+        }
+        let (mut done, mut lane, mut error) = worker(lane, &queue, &halt).await;
+        while let Some(joined) = set.join_next().await {
+            match joined {
+                Ok((more, failed)) => {
+                    done.extend(more);
+                    error = match (error, failed) {
+                        // The cause, not its consequence.
+                        (None | Some(Error::Stopped), Some(failed)) => Some(failed),
+                        (error, _) => error,
+                    };
+                }
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+            if error.is_none() && !queue.is_empty() {
+                // Left by a lane that was wanted back.
+                let (more, same, failed) = worker(lane, &queue, &halt).await;
+                done.extend(more);
+                (lane, error) = (same, failed);
+            }
+        }
+        match error {
+            Some(error) => Err(error),
+            None if self.stop.is_cancelled() => Err(Error::Stopped),
+            None => Ok((done, lane)),
+        }
+    }
+}
+
+/// A destination folder that is to be made.
+struct ToMake {
+    place: Place,
+    role: Option<Role>,
+    /// Who goes there.
+    followed: Vec<FollowedFolder>,
+}
+
+/// What has to be made for these jobs, parents first.
+fn to_make(jobs: &[Job]) -> Vec<ToMake> {
+    let wanted = jobs.iter().filter(|job| job.folders.iter().any(|f| f.create));
+    let mut to_make: Vec<ToMake> = wanted
+        .map(|job| ToMake {
+            place: job.place.clone(),
+            role: job.folders[0].target.role,
+            followed: job.followed.clone(),
+        })
+        .collect();
+    to_make.sort_by(|a, b| a.place.path.cmp(&b.place.path));
+    to_make
+}
+
+/// Makes folders, all of them in a round trip or two. What is refused is left to its job, which
+/// knows other names for it.
+async fn make(
+    ledger: &MailboxLedger,
+    lane: &mut Lane,
+    to_make: Vec<ToMake>,
+) -> Result<HashSet<PlaceNo>, Error> {
+    if to_make.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let names: Vec<_> =
+        to_make.iter().map(|wanted| (wanted.place.name.clone(), wanted.role)).collect();
+    let created = lane.destination.create_folders(&names).await.map_err(at_destination)?;
+    let mut changes = Vec::new();
+    let mut made = HashSet::new();
+    for (wanted, _) in to_make.into_iter().zip(created).filter(|(_, is_there)| *is_there) {
+        made.insert(wanted.place.no);
+        changes.push(Change::PutPlace(Place { created: true, ..wanted.place }));
+        changes.extend(wanted.followed.into_iter().map(Change::PutFolder));
+    }
+    if !changes.is_empty() {
+        ledger.commit(changes).await?;
+    }
+    Ok(made)
+}
+
+/// Works with lanes beyond the first, one after the other, as long as there is something to do.
+struct Further {
+    context: Context,
+    mailbox: Arc<Mailbox>,
+    queue: Queue,
+    halt: CancellationToken,
+}
+
+impl Further {
+    async fn work(self, mut promised: Option<Promised>) -> (Vec<Job>, Option<Error>) {
+        let mut done = Vec::new();
+        while !self.halt.is_cancelled() {
+            let open = || Promised::open(&self.context, &self.mailbox);
+            let promise = promised.take().unwrap_or_else(open);
+            let Some(opened) = self.unless_over(promise.take()).await else { break };
+            let mut lane = match opened {
+                Ok(lane) => lane,
+                Err(error) => {
+                    // One lane is enough to go on; what is wrong will show there.
+                    tracing::debug!(%error, "no further connection");
+                    if error.retry() == platform::Retry::Never {
+                        break;
+                    }
+                    if self.unless_over(tokio::time::sleep(AGAIN)).await.is_none() {
+                        break;
+                    }
+                    continue;
+                }
+            };
+            lane.upcoming = Upcoming::of(self.queue.clone());
+            let recalled = lane.recalled.clone();
+            let (more, lane, error) = worker(lane, &self.queue, &self.halt).await;
+            lane.close();
+            done.extend(more);
+            if error.is_some() {
+                return (done, error);
+            }
+            if !recalled.is_cancelled() {
+                break;
+            }
+        }
+        (done, None)
+    }
+
+    /// Waits for something, but not beyond the last job's beginning.
+    async fn unless_over<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.halt.cancelled() => None,
+            done = what => Some(done),
+            () = self.queue.drained() => None,
+        }
+    }
+}
+
+async fn worker(
+    mut lane: Lane,
+    queue: &Queue,
+    halt: &CancellationToken,
+) -> (Vec<Job>, Lane, Option<Error>) {
+    let mut done = Vec::new();
+    if !queue.is_open() {
+        lane.upcoming.begin(lane.source.as_mut()).await;
+    }
+    let made = halt.run_until_cancelled(queue.opened()).await.unwrap_or_default();
+    while !halt.is_cancelled() && !lane.recalled.is_cancelled() {
+        let claimed = lane.upcoming.take();
+        let Some(mut job) = claimed.or_else(|| queue.pop()) else { break };
+        job.stop = halt.clone();
+        job.note_made(&made);
+        match job.run(&mut lane).await {
+            Ok(Ended::Done) => done.push(job),
+            Ok(Ended::Recalled) => queue.give_back(job),
+            Err(error) => {
+                halt.cancel();
+                return (done, lane, Some(error));
+            }
+        }
+    }
+    // What was claimed nobody else would do.
+    if let Some(job) = lane.upcoming.take() {
+        queue.give_back(job);
+    }
+    (done, lane, None)
+}
