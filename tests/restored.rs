@@ -263,3 +263,20 @@ async fn law_2_what_lands_long_after_the_connection_broke_is_waited_for() {
     tokio::time::sleep((late + late / 2).saturating_sub(began.elapsed())).await;
     assert_same(&world);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn law_2_what_lands_late_of_a_batch_that_was_long_on_its_way_is_waited_for() {
+    let mut world = World::mirroring().await;
+    let tap = world.tap_destination();
+    world.at_source().append_many("INBOX", &[note("slow"), note("slower")]);
+    let (late, grace) = (Duration::from_millis(400), Duration::from_millis(1_000));
+    // When it breaks, the batch was noted longer ago than anything is waited for.
+    tap.set(When::verb("APPEND").after_line(), What::Delay(grace + late));
+    tap.set(When::verb("APPEND").in_literal(), What::Late(late));
+    world.context_mut().settle_grace = grace;
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    assert_eq!(world.at_destination().uids("INBOX").len(), 0, "nothing has landed yet");
+    world.seed().await;
+    tokio::time::sleep(2 * late).await;
+    assert_same(&world);
+}

@@ -1,9 +1,8 @@
 //! Settles what an earlier pass left open. Only the destination tells; nothing is guessed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use tokio::time::{Instant, sleep_until};
 
 use crate::ledger::{
     Change, Deed, Filed, Intent, IntentItem, MailboxLedger, MovedFrom, Origin, Overview, Place,
@@ -18,25 +17,19 @@ use super::pairing::{Paired, Sizes, Trait, by_digest, pair};
 use super::recognise::stranger;
 use super::{Error, departures};
 
-/// A server may still be at work on the last thing it was sent before the connection broke.
-async fn quiet_down(youngest: DateTime<Utc>, grace: Duration) {
-    let age = (Utc::now() - youngest).to_std().unwrap_or_default();
-    if let Some(left) = grace.checked_sub(age) {
-        tokio::time::sleep(left).await;
-    }
-}
-
 /// Finds out which renames that were never answered for were done, before anything is looked for
-/// in folders by their names. True if there were any.
+/// in folders by their names. True if there were any. From `quiet` on nothing that an earlier pass
+/// sent can still be under way.
 pub(crate) async fn renames(
     ledger: &MailboxLedger,
     overview: &Overview,
     lane: &mut Lane,
-    grace: Duration,
+    quiet: Instant,
 ) -> Result<bool, Error> {
-    let begun = overview.places.values().filter_map(|place| place.renaming.as_ref());
-    let Some(youngest) = begun.map(|renaming| renaming.made).max() else { return Ok(false) };
-    quiet_down(youngest, grace).await;
+    if overview.places.values().all(|place| place.renaming.is_none()) {
+        return Ok(false);
+    }
+    sleep_until(quiet).await;
     let there = lane.destination.folders().await.map_err(at_destination)?;
     let exists = |name: &FolderName| there.iter().any(|s| s.selectable && s.folder.name == *name);
     let mut changes = Vec::new();
@@ -59,14 +52,16 @@ pub(crate) async fn intents(
     ledger: &MailboxLedger,
     overview: &Overview,
     lane: &mut Lane,
-    grace: Duration,
+    quiet: Instant,
 ) -> Result<(), Error> {
-    let Some(youngest) = overview.intents.iter().map(|i| i.made).max() else { return Ok(()) };
+    if overview.intents.is_empty() {
+        return Ok(());
+    }
     tracing::info!(
         intents = overview.intents.len(),
         "an earlier pass was cut short; looking at the destination for what it left"
     );
-    quiet_down(youngest, grace).await;
+    sleep_until(quiet).await;
     // What one intent settles is no candidate for the next.
     let mut places = overview.places.clone();
     for intent in &overview.intents {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use chrono::Utc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::definition::{Mailbox, MaxDelete};
@@ -123,13 +124,16 @@ impl Pass<'_> {
 
     async fn run(&self, began: chrono::DateTime<Utc>) -> Result<Report, Error> {
         let (stop, progress) = (self.stop, self.progress);
+        // Whoever wrote before has died or given up, perhaps this moment, and long after it noted
+        // what it was about to send.
+        let quiet = Instant::now() + self.context.settle_grace;
         let lane = stop.run_until_cancelled(Lane::open(self.context, self.mailbox)).await;
         let mut lane = lane.ok_or(Error::Stopped)??;
         progress.enter(Stage::Surveying);
         // Nothing is written to either server while surveying: it may be dropped anywhere.
         let mut promised = Vec::new();
         let (survey, overview) = loop {
-            let surveyed = self.survey(&mut lane, &mut promised);
+            let surveyed = self.survey(&mut lane, &mut promised, quiet);
             let surveyed = stop.run_until_cancelled(surveyed).await;
             let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
             if self.rename(&mut lane, &survey, &overview).await? {
@@ -176,14 +180,15 @@ impl Pass<'_> {
         &self,
         lane: &mut Lane,
         promised: &mut Vec<Promised>,
+        quiet: Instant,
     ) -> Result<(Survey, Overview), Error> {
         let ledger = self.ledger;
         let mut overview = ledger.overview().await?;
-        if mend::renames(ledger, &overview, lane, self.context.settle_grace).await? {
+        if mend::renames(ledger, &overview, lane, quiet).await? {
             overview = ledger.overview().await?;
         }
         let unsettled = !overview.intents.is_empty();
-        mend::intents(ledger, &overview, lane, self.context.settle_grace).await?;
+        mend::intents(ledger, &overview, lane, quiet).await?;
         let listing = survey::list(lane).await?;
         if renewed::places(ledger, &overview, lane, &listing.destination).await? || unsettled {
             overview = ledger.overview().await?;
