@@ -269,7 +269,7 @@ async fn law_2_what_lands_late_of_a_batch_that_was_long_on_its_way_is_waited_for
     let mut world = World::mirroring().await;
     let tap = world.tap_destination();
     world.at_source().append_many("INBOX", &[note("slow"), note("slower")]);
-    let (late, grace) = (Duration::from_millis(400), Duration::from_millis(1_000));
+    let (late, grace) = (Duration::from_millis(1_200), Duration::from_millis(3_000));
     // When it breaks, the batch was noted longer ago than anything is waited for.
     tap.set(When::verb("APPEND").after_line(), What::Delay(grace + late));
     tap.set(When::verb("APPEND").in_literal(), What::Late(late));
