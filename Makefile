@@ -13,8 +13,10 @@ help: ## this list
 build: ## the release binary
 	$(CARGO) build --release --locked
 
-test: ## all tests, against real IMAP servers on loopback (installs Dovecot if it may)
+test: ## all tests, against real servers on loopback (installs Dovecot and others' programs if it may)
 	scripts/need-dovecot.sh
+	scripts/need-imap-clients.sh
+	scripts/need-oidc-provider.sh
 	$(CARGO) test --locked
 
 torture: ## every fault at once, at random, for MINUTES (default 5); SEED=n begins with that campaign

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::definition::document::{Document, Wrong, wrong};
 use crate::definition::schema::{self, Key, Kind, Need};
-use crate::definition::{Diagnostic, section, values};
+use crate::definition::{Diagnostic, SecretRef, keys, secret_from, section, values};
 
 /// Where `drover` looks without `--config`, in this order.
 pub const PLACES: [&str; 2] = ["/etc/drover/config.toml", "config.toml"];
@@ -40,6 +40,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Bounds over all migrations.
     pub limits: Limits,
+    /// How drover keeps what it signs in with.
+    pub auth: Auth,
     /// How drover logs.
     pub log: Log,
 }
@@ -55,6 +57,14 @@ pub struct Limits {
     pub connections_per_server: usize,
     /// How long a write whose answer was lost may still land.
     pub settle: Duration,
+}
+
+/// How drover keeps what it signs in with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Auth {
+    /// With which refresh tokens are encrypted in the ledger that servers gave in place of those in
+    /// the definitions; none: they are kept in memory only.
+    pub token_key: Option<SecretRef>,
 }
 
 /// How drover logs, on standard error.
@@ -90,6 +100,7 @@ impl Default for Config {
                 connections_per_server: CONNECTIONS_PER_SERVER,
                 settle: SETTLE,
             },
+            auth: Auth::default(),
             log: Log { format: LogFormat::Pretty, level: "info".into() },
         }
     }
@@ -122,6 +133,12 @@ const KEYS: &[Key] = &[
         doc: "Bounds over all migrations.",
     },
     Key {
+        name: "auth",
+        kind: Kind::Table(AUTH),
+        need: Need::Optional,
+        doc: "How drover keeps what it signs in with.",
+    },
+    Key {
         name: "log",
         kind: Kind::Table(LOG),
         need: Need::Optional,
@@ -145,6 +162,14 @@ const LIMITS: &[Key] = &[
         "How long a write whose answer was lost may still land.",
     ),
 ];
+
+const AUTH: &[Key] = &[Key {
+    name: "token_key",
+    kind: Kind::Secret(keys::SECRET),
+    need: Need::Optional,
+    doc: "With which refresh tokens are encrypted in the ledger that servers gave in place of those \
+          in the definitions: 32 characters or more.",
+}];
 
 const LOG: &[Key] = &[
     key(
@@ -222,6 +247,10 @@ fn read(document: &Document, base: &Path) -> Result<Config, Vec<Diagnostic>> {
             let settle = limits.parsed("settle", values::duration);
             defaults.settle = settle.map_or(defaults.settle, |settle| settle.value);
         }
+        if let Some(mut auth) = top.section("auth") {
+            let key = auth.secret("token_key");
+            config.auth.token_key = key.map(|key| secret_from(key.value, base));
+        }
         if let Some(mut log) = top.section("log") {
             let formats = [LogFormat::Pretty, LogFormat::Json, LogFormat::Journald];
             config.log.format = log.choice("format", &formats).unwrap_or(config.log.format);
@@ -261,13 +290,20 @@ mod tests {
     fn the_example_shows_every_key_with_its_default() {
         let example = include_str!("../config.example.toml");
         assert_eq!(load(example), Ok(Config::default()));
-        let table: toml::Table = example.parse().unwrap();
+        // What has no default stands there as a comment.
+        let whole = example.replace("# token_key =", "token_key =");
+        let table: toml::Table = whole.parse().unwrap();
         assert_eq!(paths(&serde_json::to_value(table).unwrap(), ""), schema_paths(KEYS, ""));
     }
 
     fn paths(value: &serde_json::Value, above: &str) -> Vec<String> {
         let mut all = Vec::new();
+        let is_secret = |value: &serde_json::Value| value.get("credential").is_some();
         for (key, value) in value.as_object().into_iter().flatten() {
+            if is_secret(value) {
+                all.push(format!("{above}{key}"));
+                continue;
+            }
             all.push(format!("{above}{key}"));
             all.extend(paths(value, &format!("{above}{key}.")));
         }
@@ -298,6 +334,15 @@ mod tests {
         let config = load("definitions = \"herd\"\nstate = \"/abs\"").unwrap();
         assert_eq!(config.definitions, Path::new("/base/herd"));
         assert_eq!(config.state, Path::new("/abs"));
+    }
+
+    #[test]
+    fn the_token_key_is_a_reference_and_its_file_stands_beside_the_settings() {
+        let config = load("[auth]\ntoken_key = { file = \"token-key\" }").unwrap();
+        assert_eq!(config.auth.token_key, Some(SecretRef::File("/base/token-key".into())));
+        let errors = load("[auth]\ntoken_key = \"s3cr3t-s3cr3t\"").unwrap_err();
+        assert!(errors.contains("must not hold the secret itself"), "{errors}");
+        assert!(!errors.contains("s3cr3t"), "{errors}");
     }
 
     #[test]

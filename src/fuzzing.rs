@@ -11,6 +11,7 @@ use std::path::Path;
 
 use crate::control::{Reply, Request};
 use crate::definition::{self, load_text, render_all};
+use crate::model::Normalisation;
 use crate::model::fingerprint::{ContentHasher, of_headers};
 use crate::sync::verify::manifest;
 
@@ -53,6 +54,8 @@ pub fn fingerprint(data: &[u8]) {
         assert_eq!(digest(&mut std::iter::once(&[&crlf[..], b"\r\n\r\n"].concat()[..])), whole);
         assert_eq!(of_headers(&crlf), of_headers(bytes));
     }
+    let parts = |message: &[u8]| Normalisation::Parts.digest(message);
+    assert_eq!(parts(bytes), parts(bytes));
     if let Some(id) = of_headers(bytes).message_id {
         assert!(!id.is_empty() && !id.contains(char::is_control));
     }

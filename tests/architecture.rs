@@ -27,12 +27,23 @@ fn height(module: &str) -> Option<usize> {
 }
 
 /// Libraries that belong to one place.
-const KEPT: [(&str, &str); 3] =
-    [("sled", "ledger/"), ("async_imap", "platform/imap/"), ("imap_proto", "platform/imap/")];
+const KEPT: [(&str, &str); 5] = [
+    ("sled", "ledger/"),
+    ("async_imap", "platform/imap/"),
+    ("imap_proto", "platform/imap/"),
+    ("oauth2", "auth/"),
+    ("reqwest", "auth/"),
+];
 
 /// Modules without I/O and without a clock, and what would give them away.
-const PURE: [&str; 5] =
-    ["model/", "sync/plan.rs", "sync/diff.rs", "sync/pairing.rs", "sync/naming.rs"];
+const PURE: [&str; 6] = [
+    "model/",
+    "sync/plan.rs",
+    "sync/diff.rs",
+    "sync/pairing.rs",
+    "sync/naming.rs",
+    "sync/preflight/finding.rs",
+];
 const IMPURE: [&str; 9] = [
     "tokio",
     "std::net",

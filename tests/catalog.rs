@@ -69,7 +69,10 @@ fn mailbox(user: &str) -> Arc<Mailbox> {
         tls: Tls::Implicit,
         ca_file: None,
         connections: 1,
+        daily_bytes: None,
         compress: Default::default(),
+        traits: Default::default(),
+        labels: Default::default(),
     });
     let account = || Account {
         user: user.into(),
@@ -327,9 +330,9 @@ impl Watching {
         Self { handle: handle.unwrap(), told }
     }
 
-    /// Waits for a snapshot that is as wanted; fails after two seconds without.
+    /// Waits for a snapshot that is as wanted; fails after ten seconds without.
     fn until(&self, what: &str, wanted: impl Fn(&Snapshot) -> bool) {
-        let deadline = Instant::now() + Duration::from_secs(2);
+        let deadline = Instant::now() + Duration::from_secs(10);
         let mut last = None;
         while let Ok((_, snapshot)) =
             self.told.recv_timeout(deadline.saturating_duration_since(Instant::now()))
@@ -339,7 +342,7 @@ impl Watching {
             }
             last = Some(snapshot);
         }
-        panic!("not within two seconds: {what}; last: {last:?}");
+        panic!("not within ten seconds: {what}; last: {last:?}");
     }
 }
 
@@ -415,6 +418,23 @@ fn a_roster_beside_the_definition_is_watched_too() {
     let watching = Watching::of(&dir);
     watching.until("first", |s| users(s, "a").len() == 1);
     fs::write(dir.join("wave.csv"), "alice bob").unwrap();
+    watching.until("grown", |s| users(s, "a").len() == 2);
+}
+
+#[test]
+fn a_roster_that_changes_while_it_is_told_of_is_read_again() {
+    let (_root, dir) = directory();
+    let roster = dir.join("wave.csv");
+    write(roster.clone(), "alice");
+    write(dir.join("a.toml"), "roster=wave.csv");
+    let (tell, told) = channel();
+    let handle = watch(catalog(&dir), move |snapshot, _| {
+        if users(&snapshot, "a").len() == 1 {
+            fs::write(&roster, "alice bob").unwrap();
+        }
+        tell.send((Instant::now(), snapshot)).is_ok()
+    });
+    let watching = Watching { handle: handle.unwrap(), told };
     watching.until("grown", |s| users(s, "a").len() == 2);
 }
 

@@ -21,6 +21,8 @@ ca_file = "old-ca.pem"
 auth = { method = "master-user", user = "admin", password = { command = ["pass", "show", "x"] } }
 connections = 2
 compress = "always"
+daily_bytes = "2500MB"
+labels = "first"
 [destination]
 host = "2001:db8::1"
 auth = { method = "password", password = { credential = "new" } }
@@ -107,7 +109,10 @@ fn a_full_definition_means_exactly_what_it_says() {
         tls: Tls::Starttls,
         ca_file: Some("/herd/old-ca.pem".into()),
         connections: 2,
+        daily_bytes: Some(2_500_000_000),
         compress: Compress::Always,
+        traits: Default::default(),
+        labels: Labels::First,
     });
     let destination = Arc::new(Endpoint {
         platform: "imap".into(),
@@ -116,7 +121,10 @@ fn a_full_definition_means_exactly_what_it_says() {
         tls: Tls::Implicit,
         ca_file: None,
         connections: 4,
+        daily_bytes: None,
         compress: Compress::Auto,
+        traits: Default::default(),
+        labels: Labels::Folders,
     });
     let master = SecretRef::Command(["pass", "show", "x"].map(String::from).to_vec());
     let mailbox = |user: &str, secret: SecretRef| {
@@ -125,7 +133,12 @@ fn a_full_definition_means_exactly_what_it_says() {
             source: Account {
                 user: user.into(),
                 endpoint: Arc::clone(&source),
-                login: Login::MasterUser { user: "admin".into(), password: master.clone() },
+                login: Login::MasterUser {
+                    user: "admin".into(),
+                    password: master.clone(),
+                    form: MasterForm::Authzid,
+                    alias: None,
+                },
             },
             destination: Account {
                 user: format!("{user}@new.example"),
@@ -147,6 +160,7 @@ fn a_full_definition_means_exactly_what_it_says() {
                 max_size: Some(50 << 20),
                 include: ["INBOX", "\\Sent"].map(|p| FolderPattern::parse(p).unwrap()).to_vec(),
                 exclude: vec![FolderPattern::parse("Projects/**").unwrap()],
+                left_out: vec![],
             },
             folders: FolderRules {
                 prefix: Some(FolderPath::parse("Imported/Acme")),
@@ -154,6 +168,7 @@ fn a_full_definition_means_exactly_what_it_says() {
                     (FolderPath::parse("Sent Items"), FolderTarget::Role(Role::Sent)),
                     (FolderPath::parse("a/b"), FolderTarget::Path(FolderPath::parse("c"))),
                 ],
+                names: NameRules::default(),
             },
             accept: vec![],
         })
@@ -241,7 +256,7 @@ error: unknown key `shedule`
 fn every_mistake_of_a_file_is_told_at_once_where_it_stands() {
     let text = r#"suspend = "no"
 [source]
-platform = "gmail"
+platform = "pigeon"
 [destination]
 host = "imap://new.example"
 auth = { method = "xoauth2" }
@@ -292,7 +307,7 @@ fn one_mistake_makes_one_message() {
         good.replacen(auth, "auth = \"none\"", 1),
         good.replacen(auth, "auth = { method = \"xoauth2\" }", 1),
         good.replacen(auth, "auth = { password = \"hunter2\" }", 1),
-        good.replacen("host = \"old.example\"", "platform = \"gmail\"", 1),
+        good.replacen("host = \"old.example\"", "platform = \"pigeon\"", 1),
         good.replacen("host = \"old.example\"", "host = 5", 1),
         good.replacen("host = \"old.example\"\n", "", 1),
         format!("roster = 5\n{ENDPOINTS}"),
@@ -527,7 +542,7 @@ fn a_csv_roster_joins_the_inline_one() {
     let of = |m: &Arc<Mailbox>| {
         let secret = |login: &Login| match login {
             Login::Password(secret) => secret.clone(),
-            Login::MasterUser { .. } => panic!("{login:?}"),
+            other => panic!("{other:?}"),
         };
         let (source, destination) = (secret(&m.source.login), secret(&m.destination.login));
         (m.source.user.clone(), m.destination.user.clone(), source, destination)
@@ -576,7 +591,7 @@ fn mistakes_in_a_csv_are_shown_in_the_csv() {
     1 | source,destination,source_password,note
       |                                    ^^^^
       |
-      = help: known are `source`, `destination`, `source_password_env`, `source_password_file`, `source_password_credential`, `destination_password_env`, `destination_password_file`, `destination_password_credential`
+      = help: known are `source`, `destination`, `source_alias`, `destination_alias`, `source_password_env`, `source_password_file`, `source_password_credential`, `destination_password_env`, `destination_password_file`, `destination_password_credential`, `source_refresh_token_env`, `source_refresh_token_file`, `source_refresh_token_credential`, `destination_refresh_token_env`, `destination_refresh_token_file`, `destination_refresh_token_credential`
 
     error: the source `A@x` is in the roster twice
      --> wave.csv:4:1

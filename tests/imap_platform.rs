@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::DateTime;
-use drover::definition::{Account, Endpoint, Login, SecretRef, Tls};
+use drover::definition::{Account, Endpoint, Login, MasterForm, SecretRef, Tls};
 use drover::flow::Memory;
 use drover::model::{
     Cursor, Flags, FolderName, FolderPath, IdSet, ItemId, Keyword, Role, SystemFlag,
@@ -276,10 +276,7 @@ impl Known {
             let new = self.flags.insert(item.id, item.flags.expect("told")).is_none();
             assert!(!new || item.meta.is_some(), "{} is new and has no meta", item.id);
         }
-        match changes.gone {
-            Gone::These(gone) => self.flags.retain(|id, _| !gone.contains(*id)),
-            Gone::AllBut(alive) => self.flags.retain(|id, _| alive.contains(*id)),
-        }
+        self.flags.retain(|id, _| !changes.gone.holds(*id));
         assert_eq!(self.flags.len() as u64, changes.messages);
         self.cursor = Some(changes.cursor);
     }
@@ -422,7 +419,8 @@ async fn a_master_user_enters_for_another_and_a_wrong_password_does_not() {
     std::fs::write(server.file("masterpw"), "masterpw\n").unwrap();
     let mut account = server.account("owned", Tls::None);
     let password = SecretRef::File(server.file("masterpw"));
-    account.login = Login::MasterUser { user: "master".into(), password };
+    let (form, alias) = (MasterForm::Authzid, None);
+    account.login = Login::MasterUser { user: "master".into(), password, form, alias };
     for veto in [&[][..], &["SASL-IR"]] {
         let mut source = platform::source(&account, &vetoing(veto)).await.unwrap();
         assert_eq!(source.list(&inbox()).await.unwrap().1.len(), 1);

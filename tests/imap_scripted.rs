@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use drover::definition::{Account, Endpoint, Tls};
 use drover::flow::Memory;
-use drover::model::{Epoch, Flags, IdSet, ItemId};
+use drover::model::{Epoch, Flags, FolderName, IdSet, ItemId};
 use drover::platform::{self, Append, Appended, Destination, Error, Gone, Landed, Options, Source};
 use support::{endpoint, inbox};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
@@ -293,6 +293,30 @@ async fn a_truncated_list_is_no_list() {
         let server = serve(GREETING, vec![SIGN_IN, ("LIST \"\" \"*\"", answer)]).await;
         assert!(server.source().await.unwrap().folders().await.is_err());
     }
+}
+
+#[tokio::test]
+async fn a_message_whose_labels_are_not_told_is_not_placed_anywhere() {
+    let sign_in =
+        ("AUTHENTICATE PLAIN", "$ OK [CAPABILITY IMAP4rev1 X-GM-EXT-1 LIST-STATUS] in\r\n");
+    let list =
+        "* LIST (\\All) \"/\" All\r\n* STATUS All (MESSAGES 3 UIDNEXT 4 UIDVALIDITY 7)\r\n$ OK\r\n";
+    let two = "* 1 FETCH (UID 1 FLAGS () X-GM-LABELS (a))\r\n* 2 FETCH (UID 2 FLAGS () X-GM-LABELS ())\r\n";
+    let fetched = format!("{two}* 3 FETCH (UID 3 FLAGS ())\r\n$ OK\r\n").leak();
+    let script = vec![
+        sign_in,
+        ("LIST", list),
+        EXAMINE,
+        ("UID SEARCH", "* SEARCH 1 2 3\r\n$ OK\r\n"),
+        ("UID FETCH 1:3", fetched),
+        ("UID SEARCH", "* SEARCH 1 2 3\r\n$ OK\r\n"),
+        ("UID FETCH 3", "* 3 FETCH (UID 3 FLAGS ())\r\n$ OK\r\n"),
+        ("UID SEARCH", "* SEARCH 1 2 3\r\n$ OK\r\n"),
+    ];
+    let server = serve(GREETING, script).await;
+    let mut source = server.source().await.unwrap();
+    let outcome = source.changes(&FolderName(b"All".to_vec()), None).await;
+    assert!(matches!(outcome, Err(Error::Protocol { .. })), "{outcome:?}");
 }
 
 #[tokio::test]

@@ -236,6 +236,25 @@ async fn law_2_a_batch_that_landed_and_was_never_answered_is_found_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn law_2_a_message_that_was_found_again_claims_no_copy_of_its_twin() {
+    let mut world = World::new().await;
+    let tap = world.tap_destination();
+    world.at_source().append_many("INBOX", &[note("twin")]);
+    // Noted, and nothing lands.
+    tap.set(When::verb("APPEND").after_line(), What::Cut);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    // Noted once more, and it lands.
+    tap.cut_answers_of_appends(true);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    // One note finds it. Its twin comes and lands, and no pass came to its end.
+    world.at_source().append_many("INBOX", &[note("twin")]);
+    world.try_pass(PassKind::Seed).await.expect_err("the connection breaks");
+    tap.clear();
+    world.seed().await;
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn law_4_flags_changed_on_copies_that_were_never_answered_for_are_kept() {
     let (world, _tap) = unanswered_seed().await;
     let mut there = world.at_destination();

@@ -13,9 +13,7 @@ use std::time::Duration;
 use drover::definition::{Account, Login, SecretRef};
 use drover::flow::Memory;
 use drover::model::{Cursor, Epoch, Flags, FolderName, IdSet, ItemId, SystemFlag};
-use drover::platform::{
-    self, Changes, Error, FolderStatus, Gone, Options, Sighting, Source, Wanted,
-};
+use drover::platform::{self, Changes, Error, FolderStatus, Options, Sighting, Source, Wanted};
 use support::mail::{Mail, Rng};
 use support::proxy::{Proxy, Then, What, When};
 use support::{Dovecot, Imap, endpoint, note};
@@ -299,10 +297,7 @@ type News = (Vec<ItemId>, u64, bool);
 fn messages(told: &[Option<Changes>]) -> Vec<Option<News>> {
     let of = |changes: &Changes| {
         let new = changes.items.iter().filter(|item| item.meta.is_some());
-        let second_is_gone = match &changes.gone {
-            Gone::These(gone) => gone.contains(ItemId(2)),
-            Gone::AllBut(alive) => !alive.contains(ItemId(2)),
-        };
+        let second_is_gone = changes.gone.holds(ItemId(2));
         (new.map(|item| item.id).collect(), changes.messages, second_is_gone)
     };
     told.iter().map(|changes| changes.as_ref().map(of)).collect()

@@ -28,6 +28,15 @@ pub(crate) enum Rules {
     Waiting,
 }
 
+/// In which order messages come to a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// In any: several connections fill a folder at once.
+    Any,
+    /// In the source's, as drover has to: one connection fills a folder.
+    Kept,
+}
+
 /// A signed-in connection that understands as little as possible.
 struct Line {
     out: TcpStream,
@@ -159,6 +168,7 @@ impl Floor {
         source: (u16, &str),
         destination: (u16, &str),
         rules: Rules,
+        order: Order,
     ) -> f64 {
         let mut first = Line::open(destination.0, destination.1);
         for folder in self.folders.iter().filter(|name| *name != "\"INBOX\"") {
@@ -166,7 +176,11 @@ impl Floor {
         }
         drop(first);
         let folders = Mutex::new(self.folders.iter().collect::<VecDeque<_>>());
-        let batches = Mutex::new(self.batches.iter().collect::<VecDeque<_>>());
+        let runs = match order {
+            Order::Any => self.batches.chunks(1).collect::<VecDeque<_>>(),
+            Order::Kept => self.batches.chunk_by(|a, b| a.folder == b.folder).collect(),
+        };
+        let runs = Mutex::new(runs);
         let start = Instant::now();
         thread::scope(|scope| {
             for _ in 0..self.connections {
@@ -178,8 +192,8 @@ impl Floor {
                 });
                 scope.spawn(|| {
                     let mut line = Line::open(destination.0, destination.1);
-                    while let Some(batch) = next(&batches) {
-                        line.feed(batch, rules);
+                    while let Some(run) = next(&runs) {
+                        run.iter().for_each(|batch| line.feed(batch, rules));
                     }
                 });
             }
@@ -188,6 +202,6 @@ impl Floor {
     }
 }
 
-fn next<'a, T>(queue: &Mutex<VecDeque<&'a T>>) -> Option<&'a T> {
+fn next<T>(queue: &Mutex<VecDeque<T>>) -> Option<T> {
     queue.lock().expect("not poisoned").pop_front()
 }

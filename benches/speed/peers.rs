@@ -1,8 +1,10 @@
 //! The programs that are measured, each with everything new: settings, state, a place for both.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
 
 use crate::process::{Cost, run};
@@ -60,9 +62,38 @@ impl Drover {
 
     /// One pass over these migrations (`m0`, `m1` …).
     pub(crate) fn pass(&self, names: &[&str]) -> Cost {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
-        command.current_dir(self.dir.path()).args(["--config", "config.toml", "sync"]).args(names);
+        let mut command = self.command();
+        command.arg("sync").args(names);
         run(command)
+    }
+
+    /// The daemon, once it answers.
+    pub(crate) fn daemon(&self) -> Daemon {
+        let mut command = self.command();
+        command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let daemon = Daemon(command.spawn().expect("start the daemon"));
+        while !self.dir.path().join("socket").exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Whatever it does at its start is done when it has answered this.
+        self.pass(&["m0"]);
+        daemon
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_drover"));
+        command.current_dir(self.dir.path()).args(["--config", "config.toml"]);
+        command
+    }
+}
+
+/// drover at work in the background, as long as this lives.
+pub(crate) struct Daemon(Child);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(Pid::from_child(&self.0), Signal::TERM);
+        let _ = self.0.wait();
     }
 }
 

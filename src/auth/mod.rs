@@ -1,5 +1,8 @@
 //! Secrets by reference (law 9): read at the moment of use, held in [`secrecy`] types, never
-//! written anywhere.
+//! written anywhere. And what some of them are exchanged for: access tokens.
+//!
+//! `tokens` keeps what `grants` asks an `endpoint` for, with an `assertion` where one is needed, and
+//! in the `vault` what must outlive the process; [`login`] asks a user for consent.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -12,7 +15,21 @@ use tokio::io::AsyncReadExt;
 
 use crate::definition::SecretRef;
 
+mod answer;
+mod assertion;
 mod command;
+mod endpoint;
+mod expiry;
+mod grants;
+pub mod login;
+mod token_error;
+mod tokens;
+mod vault;
+
+pub use expiry::{Ending, Expiry, expiry, in_days};
+pub use token_error::{Denial, TokenError};
+pub use tokens::{Token, Tokens};
+pub use vault::{Store, Vault};
 
 /// A secret command that has not answered by then hangs.
 const COMMAND_TIME: Duration = Duration::from_secs(30);
@@ -51,6 +68,9 @@ pub enum SecretError {
     /// It is empty, not UTF-8, or holds a line break or NUL.
     #[error("the secret from {0} is empty or not one line of text")]
     Unusable(String),
+    /// It is empty, not UTF-8, or holds a NUL.
+    #[error("what {0} holds is empty or no text")]
+    NoText(String),
 }
 
 impl SecretError {
@@ -77,6 +97,9 @@ impl SecretError {
                 COMMAND_TIME.as_secs()
             ),
             Self::Unusable(_) => "the secret must be one line of UTF-8 text".into(),
+            Self::NoText(_) => {
+                "put the key file or certificate there as it was given to you".into()
+            }
         };
         match self {
             Self::Env(_) | Self::Credential(_) => what,
@@ -92,6 +115,26 @@ impl SecretError {
 pub async fn resolve(secret: &SecretRef) -> Result<SecretString, SecretError> {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
     resolve_with(secret, credentials, |name| std::env::var_os(name)).await
+}
+
+/// Reads a secret of many lines: a key file, a certificate.
+///
+/// # Errors
+/// See [`SecretError`].
+pub(crate) async fn resolve_text(secret: &SecretRef) -> Result<SecretString, SecretError> {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let (bytes, from) = read_with(secret, credentials, |name| std::env::var_os(name)).await?;
+    match String::from_utf8(bytes) {
+        Ok(text) if !text.trim().is_empty() && !text.contains('\0') => Ok(text.into()),
+        Ok(mut text) => {
+            text.zeroize();
+            Err(SecretError::NoText(from))
+        }
+        Err(error) => {
+            error.into_bytes().zeroize();
+            Err(SecretError::NoText(from))
+        }
+    }
 }
 
 /// What somebody should look at, although the secret can be read: a file that others can read
@@ -120,16 +163,26 @@ async fn resolve_with(
     credentials: Option<OsString>,
     env: impl Fn(&str) -> Option<OsString>,
 ) -> Result<SecretString, SecretError> {
+    let (bytes, from) = read_with(secret, credentials, env).await?;
+    one_line(bytes, from)
+}
+
+/// The bytes of a secret, and what they came from, for people.
+async fn read_with(
+    secret: &SecretRef,
+    credentials: Option<OsString>,
+    env: impl Fn(&str) -> Option<OsString>,
+) -> Result<(Vec<u8>, String), SecretError> {
     match secret {
         SecretRef::Env(name) => {
             let value = env(name).ok_or_else(|| SecretError::Env(name.clone()))?;
-            one_line(value.into_encoded_bytes(), || format!("the environment variable {name}"))
+            Ok((value.into_encoded_bytes(), format!("the environment variable {name}")))
         }
         SecretRef::File(path) => {
             let bytes = read(path)
                 .await
                 .map_err(|cause| SecretError::File { path: path.clone(), cause })?;
-            one_line(bytes, || path.display().to_string())
+            Ok((bytes, path.display().to_string()))
         }
         SecretRef::Credential(name) => {
             let missing = || SecretError::Credential(name.clone());
@@ -139,14 +192,14 @@ async fn resolve_with(
             }
             let path = Path::new(&credentials.ok_or_else(missing)?).join(name);
             let bytes = read(&path).await.map_err(|_| missing())?;
-            one_line(bytes, || format!("the systemd credential {name}"))
+            Ok((bytes, format!("the systemd credential {name}")))
         }
         SecretRef::Command(words) => {
             let program = words.first().cloned().unwrap_or_default();
             let bytes = command::output(words, COMMAND_TIME)
                 .await
                 .map_err(|cause| SecretError::Command { program: program.clone(), cause })?;
-            one_line(bytes, || format!("the command `{program}`"))
+            Ok((bytes, format!("the command `{program}`")))
         }
     }
 }
@@ -163,11 +216,14 @@ async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
 }
 
 /// One trailing line end is not part of a secret: editors and `echo` write it.
-fn one_line(bytes: Vec<u8>, from: impl Fn() -> String) -> Result<SecretString, SecretError> {
-    let mut text = String::from_utf8(bytes).map_err(|error| {
-        error.into_bytes().zeroize();
-        SecretError::Unusable(from())
-    })?;
+fn one_line(bytes: Vec<u8>, from: String) -> Result<SecretString, SecretError> {
+    let mut text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            error.into_bytes().zeroize();
+            return Err(SecretError::Unusable(from));
+        }
+    };
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -176,7 +232,7 @@ fn one_line(bytes: Vec<u8>, from: impl Fn() -> String) -> Result<SecretString, S
     }
     if text.is_empty() || text.contains(['\0', '\r', '\n']) {
         text.zeroize();
-        return Err(SecretError::Unusable(from()));
+        return Err(SecretError::Unusable(from));
     }
     Ok(SecretString::from(text))
 }

@@ -1,18 +1,19 @@
 //! `drover check`: every mistake in every definition in one go.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
+use chrono::Utc;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::human::counted;
 use super::output::{self, Format};
 use super::{connect, exit};
-use crate::auth;
+use crate::auth::{self, Expiry};
 use crate::controller::catalog::definition_files;
-use crate::definition::{self, Diagnostic, Login, Migration, SecretRef, Severity};
+use crate::definition::{self, Diagnostic, Grant, Login, Migration, SecretRef, Severity};
 use crate::telemetry::colors;
 
 /// Diagnostics of one kind in one file that are shown to people; the rest is counted. A roster
@@ -52,6 +53,7 @@ pub(super) async fn check(
             Ok(loaded) => {
                 diagnostics.extend(loaded.warnings);
                 diagnostics.extend(secrets(file, &loaded.migration));
+                diagnostics.extend(expiries(file, &loaded.migration).await);
                 good.push((file.clone(), loaded.migration));
             }
             Err(rejected) => diagnostics.extend(rejected.diagnostics),
@@ -160,8 +162,7 @@ fn secrets(file: &Path, migration: &Migration) -> Vec<Diagnostic> {
     let accounts = migration.mailboxes.iter().flat_map(|m| [&m.source, &m.destination]);
     let mut seen = BTreeSet::new();
     let mut warnings = Vec::new();
-    for account in accounts {
-        let (Login::Password(secret) | Login::MasterUser { password: secret, .. }) = &account.login;
+    for secret in accounts.flat_map(|account| account.login.secrets()) {
         let SecretRef::File(path) = secret else { continue };
         if !seen.insert(path) {
             continue;
@@ -182,6 +183,31 @@ fn secrets(file: &Path, migration: &Migration) -> Vec<Diagnostic> {
         warnings.push(warning);
     }
     warnings
+}
+
+/// Warnings about credentials that end soon, as far as it can be known without asking anybody.
+async fn expiries(file: &Path, migration: &Migration) -> Vec<Diagnostic> {
+    let now = Utc::now();
+    let accounts = migration.mailboxes.iter().flat_map(|m| [&m.source, &m.destination]);
+    let grants: HashSet<&Grant> = accounts
+        .filter_map(|account| match &account.login {
+            Login::Token(grant) => Some(grant),
+            _ => None,
+        })
+        .collect();
+    // Most mailboxes share what they are entered with: it is said once.
+    let mut ends = BTreeSet::new();
+    for grant in grants {
+        ends.extend(auth::expiry(grant).await.filter(|expiry| expiry.is_soon(now)));
+    }
+    let warn = |Expiry { at, what }: Expiry| {
+        let message = format!("{what} ends on {}", auth::in_days(at, now));
+        let mut warning =
+            Diagnostic::about_file(&file.display().to_string(), message, what.remedy());
+        warning.severity = Severity::Warning;
+        warning
+    };
+    ends.into_iter().map(warn).collect()
 }
 
 /// For people: like mistakes of one file in full only a few times.

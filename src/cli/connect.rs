@@ -12,8 +12,10 @@ use tokio::task::JoinSet;
 use super::human::{counted, tame};
 use super::output::{self, Format};
 use crate::definition::{Account, Login, Mailbox, Migration};
-use crate::platform::{self, Error, FolderStatus, Naming, Options};
+use crate::platform::{self, Destination, Error, FolderStatus, Naming, Options, Source};
+use crate::sync::Side as End;
 use crate::sync::naming::Namer;
+use crate::sync::preflight::{self, Finding, Level, Preflight};
 
 /// Mailboxes tried at once: each takes one connection to either side.
 const AT_ONCE: usize = 8;
@@ -29,6 +31,8 @@ pub(super) struct Tried {
     pub(super) destination: Side,
     /// Source folders whose names the destination cannot hold, with the names they would get.
     pub(super) renamed: Vec<Renamed>,
+    /// What else will not go as expected, the worst first.
+    pub(super) findings: Vec<Finding>,
 }
 
 /// What one account answered.
@@ -63,9 +67,12 @@ pub(super) struct Renamed {
 }
 
 impl Tried {
-    /// True if both sides can be used.
+    /// True if both sides can be used, and nothing would be left behind.
     pub(super) fn is_ok(&self) -> bool {
-        self.source.error.is_none() && self.destination.error.is_none()
+        let is_grave = |finding: &Finding| finding.level == Level::Error;
+        self.source.error.is_none()
+            && self.destination.error.is_none()
+            && !self.findings.iter().any(is_grave)
     }
 }
 
@@ -76,15 +83,16 @@ impl Tried {
 pub(super) async fn all(migrations: &[&Migration], format: Format) -> std::io::Result<Vec<Tried>> {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let masters = Masters::default();
+    let options = Options::default();
     let mut trying = JoinSet::new();
     for migration in migrations {
         for mailbox in &migration.mailboxes {
-            let (room, masters) = (Arc::clone(&room), masters.clone());
+            let (room, masters, options) = (Arc::clone(&room), masters.clone(), options.clone());
             let mailbox = Arc::clone(mailbox);
             let name = format!("{}/{}", migration.name.0, mailbox.source.user);
             trying.spawn(async move {
                 let _room = room.acquire().await;
-                Box::pin(one(name, &mailbox, &masters)).await
+                Box::pin(one(name, &mailbox, &masters, &options)).await
             });
         }
     }
@@ -102,42 +110,63 @@ pub(super) async fn all(migrations: &[&Migration], format: Format) -> std::io::R
         let all = counted(tried.len() as u64, "mailbox");
         output::print(&match n_failed {
             0 => format!("{all}: both sides can be used"),
-            n => format!("{all}: {n} cannot be used"),
+            n => format!("{all}: {n} cannot be used as they are"),
         })?;
     }
     Ok(tried)
 }
 
-async fn one(name: String, mailbox: &Mailbox, masters: &Masters) -> Tried {
+async fn one(name: String, mailbox: &Mailbox, masters: &Masters, options: &Options) -> Tried {
     let (source, destination) = tokio::join!(
-        masters.guarded(&mailbox.source, look_at_source(&mailbox.source)),
-        masters.guarded(&mailbox.destination, look_at_destination(&mailbox.destination)),
+        masters.guarded(&mailbox.source, enter_source(&mailbox.source, options)),
+        masters.guarded(&mailbox.destination, enter_destination(&mailbox.destination, options)),
     );
-    let renamed = match (&source, &destination) {
-        (Ok(ours), Ok((theirs, naming))) => renamed(mailbox, ours, theirs, naming),
-        _ => Vec::new(),
-    };
-    Tried {
+    let mut tried = Tried {
         mailbox: name,
-        source: side(source.as_deref()),
-        destination: side(destination.as_ref().map(|(folders, _)| folders.as_slice())),
-        renamed,
+        source: side(source.as_ref().map(|(_, folders)| folders.as_slice())),
+        destination: side(destination.as_ref().map(|(_, folders, _)| folders.as_slice())),
+        renamed: Vec::new(),
+        findings: Vec::new(),
+    };
+    let (mut source, mut destination) = (source.ok(), destination.ok());
+    if let (Some((from, ours)), Some((to, theirs, naming))) = (&mut source, &mut destination) {
+        tried.renamed = renamed(mailbox, ours, theirs, naming);
+        match preflight::look(mailbox, &mut **from, &mut **to).await {
+            Ok(Preflight { findings, messages }) => {
+                tried.findings = findings;
+                // Of folders that are labels none is told by itself.
+                tried.source.messages = tried.source.messages.max(messages);
+            }
+            Err((End::Source, error)) => tried.source.error = Some(refused(&error)),
+            Err((End::Destination, error)) => tried.destination.error = Some(refused(&error)),
+        }
     }
+    if let Some((mut source, _)) = source {
+        source.logout().await;
+    }
+    if let Some((mut destination, ..)) = destination {
+        destination.logout().await;
+    }
+    tried
 }
 
-async fn look_at_source(account: &Account) -> platform::Result<Vec<FolderStatus>> {
-    let mut source = platform::source(account, &Options::default()).await?;
+async fn enter_source(
+    account: &Account,
+    options: &Options,
+) -> platform::Result<(Box<dyn Source>, Vec<FolderStatus>)> {
+    let mut source = platform::source(account, options).await?;
     let folders = source.folders().await?;
-    source.logout().await;
-    Ok(folders)
+    Ok((source, folders))
 }
 
-async fn look_at_destination(account: &Account) -> platform::Result<(Vec<FolderStatus>, Naming)> {
-    let mut destination = platform::destination(account, &Options::default()).await?;
+async fn enter_destination(
+    account: &Account,
+    options: &Options,
+) -> platform::Result<(Box<dyn Destination>, Vec<FolderStatus>, Naming)> {
+    let mut destination = platform::destination(account, options).await?;
     let folders = destination.folders().await?;
     let naming = destination.naming().await?;
-    destination.logout().await;
-    Ok((folders, naming))
+    Ok((destination, folders, naming))
 }
 
 fn renamed(
@@ -258,6 +287,17 @@ fn line(tried: &Tried) -> String {
     for one in &tried.renamed {
         let (from, to) = (tame(&one.source), tame(&one.destination));
         lines.push(format!("        the folder {from} will be called {to}"));
+    }
+    for finding in &tried.findings {
+        let level = match finding.level {
+            Level::Error => "error",
+            Level::Warning => "warning",
+            Level::Notice => "notice",
+        };
+        lines.push(format!("        {level}: {}", tame(&finding.message)));
+        if !finding.remedy.is_empty() {
+            lines.push(format!("        do: {}", tame(&finding.remedy)));
+        }
     }
     lines.join("\n")
 }

@@ -16,6 +16,7 @@ use crate::definition::render_all;
 use crate::model::text::tame_lines;
 use crate::telemetry;
 
+mod auth;
 mod backend;
 mod check;
 mod connect;
@@ -100,6 +101,11 @@ enum Command {
         #[arg(long)]
         retry: bool,
     },
+    /// Signs in where a user must consent
+    Auth {
+        #[command(subcommand)]
+        what: auth::Command,
+    },
     /// Makes the daemon read its definitions, and accept that what is gone is gone
     Reload,
     /// Prints the JSON Schema of a file or a result
@@ -165,6 +171,14 @@ impl Cli {
             Command::Check { paths, connect } => {
                 let paths = if paths.is_empty() { vec![config.definitions] } else { paths };
                 return check::check(&paths, connect, format).await;
+            }
+            Command::Auth { what: auth::Command::Login(login) } => {
+                return tokio::select! {
+                    done = auth::login(&config, &login, format) => done,
+                    Ok(()) = tokio::signal::ctrl_c() => {
+                        Err(Failure::new(exit::ERROR, "interrupted").into())
+                    }
+                };
             }
             Command::Schema { of } => paper::schema(of)?,
             Command::Completions { shell } => paper::completions(shell)?,

@@ -27,6 +27,8 @@ pub(super) enum Schema {
     Verify,
     /// `drover failed -o json`.
     Failed,
+    /// `drover auth login -o json`.
+    AuthLogin,
 }
 
 /// Prints a JSON Schema.
@@ -43,6 +45,7 @@ pub(super) fn schema(of: Schema) -> std::io::Result<()> {
         Schema::Sync => output::print_json(&schema_for!(Vec<super::sync::Synced>)),
         Schema::Verify => output::print_json(&schema_for!(Vec<crate::daemon::Verified>)),
         Schema::Failed => output::print_json(&schema_for!(Vec<crate::daemon::FailedMessage>)),
+        Schema::AuthLogin => output::print_json(&schema_for!(super::auth::LoggedIn)),
     }
 }
 
@@ -71,14 +74,20 @@ pub(super) fn man() -> std::io::Result<()> {
     page.render_description_section(&mut text)?;
     page.render_options_section(&mut text)?;
     text.extend(b".SH COMMANDS\n");
-    for command in drover.get_subcommands().filter(|command| command.get_name() != "help") {
+    let commands = drover.get_subcommands().flat_map(|command| {
+        // `drover auth` alone does nothing; what is below it does.
+        let below: Vec<_> = command.get_subcommands().collect();
+        if below.is_empty() { vec![command] } else { below }
+    });
+    for command in commands.filter(|command| command.get_name() != "help") {
         // Its own arguments only: the global ones stand above.
         let command = command.clone().mut_args(|arg| {
             let is_global = arg.is_global_set() || arg.get_id() == "help";
             arg.hide(is_global)
         });
         let page = Man::new(command.clone());
-        text.extend(format!(".SS drover {}\n", command.get_name()).bytes());
+        let name = command.get_bin_name().unwrap_or(command.get_name());
+        text.extend(format!(".SS {name}\n").bytes());
         let mut section = Vec::new();
         page.render_description_section(&mut section)?;
         if command.get_arguments().any(|arg| !arg.is_hide_set()) {

@@ -13,6 +13,7 @@ use super::human::{count, duration, moment, since, size, tame, until};
 use super::output::{self, Format};
 use super::sync::{doing, in_words};
 use crate::control::Request;
+use crate::controller::EXPIRES_SOON;
 use crate::controller::status::{MailboxStatus, MigrationStatus, Status};
 use crate::model::text::tame_lines;
 use crate::model::{ConditionType, Phase, Truth};
@@ -160,6 +161,7 @@ impl View {
                 shown.truncate(MOST_LISTED);
             }
             text += &problems(migration);
+            text += &expiring(migration);
             if self.is_named {
                 text += &conditions(migration, now);
             }
@@ -253,6 +255,14 @@ fn problems(migration: &MigrationStatus) -> String {
         text = format!("\n{}: the definition\n{text}", migration.name.0);
     }
     text
+}
+
+/// What is still well and will not be for long.
+fn expiring(migration: &MigrationStatus) -> String {
+    let soon = migration.conditions.iter().find(|condition| condition.reason == EXPIRES_SOON);
+    soon.map_or_else(String::new, |condition| {
+        format!("\n! {}: {}\n", migration.name.0, tame(&condition.message))
+    })
 }
 
 fn conditions(migration: &MigrationStatus, now: DateTime<Utc>) -> String {

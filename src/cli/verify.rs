@@ -124,6 +124,10 @@ fn render(verified: &[Verified]) -> String {
             text += &format!("{mailbox}: {n} among {what}\n");
         }
         text += &folders(comparison);
+        for folder in comparison.folders.iter().flat_map(|compared| &compared.in_part) {
+            let folder = tame(folder);
+            text += &format!("  {folder} is shown in part only: what it hides was not compared\n");
+        }
     }
     text + &remedies(verified)
 }

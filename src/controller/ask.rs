@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{mpsc, oneshot};
+use tracing::warn;
 
 use super::conditions::Case;
 use super::herd::Entry;
 use super::status::{AcceptedLoss, DaemonStatus, MailboxStatus, MigrationStatus, Status};
-use super::{Controller, Event, Failed, Update};
+use super::{Controller, EXPIRES_SOON, Event, Failed, Update};
+use crate::auth::Expiry;
 use crate::definition::{Acceptance, Mailbox, Migration, MigrationName};
 use crate::ledger::MailboxKey;
 use crate::model::{Condition, Phase};
@@ -279,6 +281,7 @@ impl Controller {
                     .get(&(name.clone(), finding.kind))
                     .map_or(now, |(_, since)| *since),
                 observed_generation: observed_text.clone(),
+                expires: finding.expires,
             })
             .collect();
         let broken = self.snapshot.broken.get(name).into_iter().flatten();
@@ -300,12 +303,30 @@ impl Controller {
     /// Remembers since when each condition of a migration has been as it is.
     pub(super) fn observe(&mut self, name: &MigrationName, now: DateTime<Utc>) {
         for finding in self.case(name, now).findings() {
+            if finding.reason == EXPIRES_SOON {
+                let warned = self.warned.get(name);
+                if warned.is_none_or(|warned| now - *warned >= TimeDelta::days(1)) {
+                    warn!("{}: {}", name.0, finding.message);
+                    self.warned.insert(name.clone(), now);
+                }
+            }
             let key = (name.clone(), finding.kind);
             match self.since.get(&key) {
                 Some((status, _)) if *status == finding.status => {}
                 _ => drop(self.since.insert(key, (finding.status, now))),
             }
         }
+    }
+
+    /// The credential of these mailboxes that ends first, and on which side.
+    fn first_expiry(&self, entries: &[&Entry]) -> Option<(Expiry, &'static str)> {
+        let is_over = |entry: &Entry| entry.state().is_some_and(|state| state.complete.is_some());
+        let sides = entries.iter().filter(|entry| !is_over(entry)).flat_map(|entry| {
+            [(&entry.mailbox.source, "source"), (&entry.mailbox.destination, "destination")]
+        });
+        let known =
+            sides.filter_map(|(account, side)| Some(((self.settings.expiry)(account)?, side)));
+        known.min_by_key(|(expiry, _)| *expiry)
     }
 
     fn case(&self, name: &MigrationName, now: DateTime<Utc>) -> Case<'_> {
@@ -318,6 +339,7 @@ impl Controller {
         Case {
             migration,
             problems: self.snapshot.broken.get(name).map_or(&[], Vec::as_slice),
+            expiry: self.first_expiry(&entries),
             entries,
             width: concurrency.min(self.settings.mailboxes),
             now,

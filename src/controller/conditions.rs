@@ -6,6 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::catalog::Problem;
 use super::herd::Entry;
 use super::status::Summary;
+use crate::auth::{Expiry, in_days};
 use crate::definition::Migration;
 use crate::model::{ConditionType, Phase, Truth};
 
@@ -15,6 +16,9 @@ const CREDENTIALS: [&str; 3] = ["CredentialsRefused", "SecretUnreadable", "Acces
 const NETWORK: [&str; 5] =
     ["Unreachable", "TlsFailed", "ServerSilent", "ServerStalled", "ConnectionBroken"];
 
+/// The reason of `CredentialsValid` when a credential ends soon.
+pub const EXPIRES_SOON: &str = "ExpiresSoon";
+
 /// What one condition says now. Since when is the caller's to remember.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Finding {
@@ -22,6 +26,8 @@ pub(super) struct Finding {
     pub(super) status: Truth,
     pub(super) reason: &'static str,
     pub(super) message: String,
+    /// Of credentials: when the first of them ends.
+    pub(super) expires: Option<DateTime<Utc>>,
 }
 
 /// What is to be judged.
@@ -32,6 +38,8 @@ pub(super) struct Case<'a> {
     pub(super) problems: &'a [Problem],
     /// Its mailboxes.
     pub(super) entries: Vec<&'a Entry>,
+    /// The credential that ends first, and on which side.
+    pub(super) expiry: Option<(Expiry, &'static str)>,
     /// Passes that may run at once.
     pub(super) width: usize,
     pub(super) now: DateTime<Utc>,
@@ -96,6 +104,7 @@ impl Case<'_> {
                     }
                     None => problem.message.clone(),
                 },
+                expires: None,
             },
             None if self.migration.is_some() => {
                 finding(kind, Truth::True, "Valid", "the definition is valid")
@@ -110,11 +119,23 @@ impl Case<'_> {
             let blocked = entry.state().and_then(|state| state.blocked.as_ref());
             blocked.is_some_and(|blocked| CREDENTIALS.contains(&&*blocked.reason))
         });
-        if !refused.is_empty() {
+        let expires = self.expiry.map(|(expiry, _)| expiry.at);
+        let found = if refused.is_empty() {
+            self.unless_untried(kind, "Accepted", "both sides accept the credentials")
+        } else {
             let message = format!("refused or unreadable for {}", some_of(&refused));
-            return Finding { kind, status: Truth::False, reason: "Refused", message };
+            no(kind, "Refused", message)
+        };
+        match self.expiry {
+            // What is refused already needs no warning.
+            Some((expiry, side)) if refused.is_empty() && expiry.is_soon(self.now) => {
+                let Expiry { at, what } = expiry;
+                let (when, remedy) = (in_days(at, self.now), what.remedy());
+                let message = format!("{what} of the {side} ends on {when}: {remedy}");
+                Finding { reason: EXPIRES_SOON, message, expires, ..found }
+            }
+            _ => Finding { expires, ..found },
         }
-        self.unless_untried(kind, "Accepted", "both sides accept the credentials")
     }
 
     fn reachable(&self) -> Finding {
@@ -122,7 +143,7 @@ impl Case<'_> {
         let trouble = self.entries.iter().filter_map(|entry| entry.trouble.as_ref());
         if let Some(trouble) = trouble.into_iter().find(|t| NETWORK.contains(&&*t.reason)) {
             let message = trouble.message.clone();
-            return Finding { kind, status: Truth::False, reason: "Unreachable", message };
+            return no(kind, "Unreachable", message);
         }
         self.unless_untried(kind, "Answering", "both sides answer")
     }
@@ -135,7 +156,7 @@ impl Case<'_> {
     fn in_sync(&self) -> Finding {
         let kind = ConditionType::InSync;
         match self.blocker() {
-            Some((reason, message)) => Finding { kind, status: Truth::False, reason, message },
+            Some((reason, message)) => no(kind, reason, message),
             None if self.entries.is_empty() => no_mailboxes(kind),
             None => finding(kind, Truth::True, "InSync", "the last passes left nothing behind"),
         }
@@ -148,12 +169,17 @@ impl Case<'_> {
             trouble.throttled_until.filter(|until| *until > self.now)
         };
         let waiting = self.named(|entry| until(entry).is_some());
+        // A day's budget lasts longer than most servers' patience, and is of one's own making.
+        let own = "DayBudgetSpent";
+        let is_own = |entry: &Entry| entry.trouble.as_ref().is_some_and(|t| t.reason == own);
+        let is_own = self.entries.iter().any(|entry| until(entry).is_some() && is_own(entry));
         match self.entries.iter().filter_map(|entry| until(entry)).max() {
             Some(last) => Finding {
                 kind,
                 status: Truth::True,
-                reason: "ServerAsked",
+                reason: if is_own { own } else { "ServerAsked" },
                 message: format!("until {} at the latest: {}", short(last), some_of(&waiting)),
+                expires: None,
             },
             None => finding(kind, Truth::False, "NotThrottled", "no server asks to wait"),
         }
@@ -168,12 +194,12 @@ impl Case<'_> {
             return finding(kind, Truth::True, "CutOver", "all mailboxes are cut over");
         }
         if let Some((reason, message)) = self.blocker() {
-            return Finding { kind, status: Truth::False, reason, message };
+            return no(kind, reason, message);
         }
         let unknown = self.named(|entry| usual_delta(entry).is_none());
         if !unknown.is_empty() {
             let message = format!("no delta has run yet for {}", some_of(&unknown));
-            return Finding { kind, status: Truth::False, reason: "NoDeltaYet", message };
+            return no(kind, "NoDeltaYet", message);
         }
         let duration = self.predicted_finals();
         let message = format!(
@@ -182,7 +208,7 @@ impl Case<'_> {
             self.entries.len(),
             self.width.min(self.entries.len()),
         );
-        Finding { kind, status: Truth::True, reason: "Ready", message }
+        finding(kind, Truth::True, "Ready", &message)
     }
 
     fn drained(&self) -> Finding {
@@ -198,12 +224,12 @@ impl Case<'_> {
         let unverified = self.named(|entry| verified(entry).is_none());
         if !different.is_empty() {
             let message = format!("the sides differ for {}", some_of(&different));
-            Finding { kind, status: Truth::False, reason: "Different", message }
+            no(kind, "Different", message)
         } else if self.entries.is_empty() {
             no_mailboxes(kind)
         } else if !unverified.is_empty() {
             let message = format!("`drover verify` has not run for {}", some_of(&unverified));
-            Finding { kind, status: Truth::Unknown, reason: "NotVerified", message }
+            finding(kind, Truth::Unknown, "NotVerified", &message)
         } else {
             finding(kind, Truth::True, "Equal", "both sides were found equal")
         }
@@ -234,6 +260,15 @@ impl Case<'_> {
             .or_else(|| {
                 let what = "messages were given up; see `drover failed`, and mend or `accept` them";
                 say("MessagesLost", self.named(has_lost), what)
+            })
+            .or_else(|| {
+                let in_part = |e: &Entry| {
+                    let accepts = e.mailbox.source.endpoint.traits.accepts_partial;
+                    !accepts && last(e).is_some_and(|pass| pass.in_part > 0)
+                };
+                let what = "folders show a part of their messages only; see the notes of \
+                            `drover plan`, and show more or set `partial = \"accept\"`";
+                say("PartialView", self.named(in_part), what)
             })
             .or_else(|| {
                 let behind = |e: &Entry| last(e).is_some_and(|pass| pass.accounts.deferred > 0);
@@ -275,7 +310,7 @@ impl Case<'_> {
         }
         let message = format!("{n} of {n_all} mailboxes are {word}");
         let (status, reason) = if n == n_all { (Truth::True, yes) } else { (Truth::False, no) };
-        Finding { kind, status, reason, message }
+        finding(kind, status, reason, &message)
     }
 
     fn count(&self, is: impl Fn(&Entry) -> bool) -> usize {
@@ -299,7 +334,11 @@ fn usual_delta(entry: &Entry) -> Option<TimeDelta> {
 }
 
 fn finding(kind: ConditionType, status: Truth, reason: &'static str, message: &str) -> Finding {
-    Finding { kind, status, reason, message: message.into() }
+    Finding { kind, status, reason, message: message.into(), expires: None }
+}
+
+fn no(kind: ConditionType, reason: &'static str, message: String) -> Finding {
+    Finding { kind, status: Truth::False, reason, message, expires: None }
 }
 
 fn no_mailboxes(kind: ConditionType) -> Finding {

@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::definition::{Mailbox, MigrationName};
+use crate::auth::Expiry;
+use crate::definition::{Account, Mailbox, MigrationName};
 use crate::flow::Backoff;
 use crate::ledger::{MailboxKey, PassRecord};
 use crate::model::{ConditionType, PassKind, Truth};
@@ -48,6 +49,7 @@ pub mod watch;
 
 pub use ask::{Handle, Selected, UNKNOWN};
 pub use book::{Book, BoxFuture};
+pub use conditions::EXPIRES_SOON;
 pub use herd::Memory;
 
 /// Events that may wait for the loop; whoever has more waits, but for the clock.
@@ -80,6 +82,9 @@ pub struct PassJob {
 pub type PassRunner =
     Arc<dyn Fn(PassJob) -> BoxFuture<'static, Result<sync::Report, sync::Error>> + Send + Sync>;
 
+/// When the first of an account's credentials ends, as far as anybody has told.
+pub type ExpiryOf = dyn Fn(&Account) -> Option<Expiry> + Send + Sync;
+
 /// What the controller is told about its surroundings.
 #[derive(Clone)]
 pub struct Settings {
@@ -99,6 +104,8 @@ pub struct Settings {
     pub now: Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>,
     /// Names a mailbox's ledger.
     pub key: fn(&Mailbox) -> MailboxKey,
+    /// Tells when credentials end.
+    pub expiry: Arc<ExpiryOf>,
     /// Whether cron times strike by the wall clock, too (off in tests that stop time).
     pub strike: bool,
     /// True: no pass runs by itself, only those that are asked for.
@@ -125,6 +132,7 @@ impl Settings {
             book,
             now: Arc::new(Utc::now),
             key,
+            expiry: Arc::new(|_| None),
             strike: true,
             on_demand: false,
         }
@@ -222,6 +230,8 @@ pub struct Controller {
     ledger_error: Option<String>,
     since: HashMap<(MigrationName, ConditionType), (Truth, DateTime<Utc>)>,
     dirty: BTreeSet<MigrationName>,
+    /// When an expiry was last warned of.
+    warned: HashMap<MigrationName, DateTime<Utc>>,
     stopping: bool,
     /// Those who wait until the ledger has told of every mailbox.
     settling: Vec<tokio::sync::oneshot::Sender<()>>,
@@ -249,6 +259,7 @@ impl Controller {
             ledger_error: None,
             since: HashMap::new(),
             dirty: BTreeSet::new(),
+            warned: HashMap::new(),
             stopping: false,
             settling: Vec::new(),
             settings,

@@ -14,16 +14,21 @@ use crate::definition::{Login, Mailbox, Migration, SecretRef};
 /// Marks of files, by path; other kinds of secrets are looked up when asked for.
 pub type Seals = BTreeMap<PathBuf, u16>;
 
-/// What a block was seen under: the definition's generation and both secrets. Another value means
+/// What a block was seen under: the definition's generation and all secrets. Another value means
 /// that an operator did something about it.
 pub fn under(migration: &Migration, mailbox: &Mailbox, seals: &Seals) -> String {
-    let mark = |login: &Login| match secret(login) {
+    let of_secret = |secret: &SecretRef| match secret {
         SecretRef::Env(name) => std::env::var_os(name)
             .map_or(0, |value| digest(name, std::os::unix::ffi::OsStrExt::as_bytes(&*value))),
         // Its output cannot be known without running it; a changed definition or an explicit
         // `drover sync` tries again.
         SecretRef::Command(_) => 0,
         other => file(other).and_then(|path| seals.get(&path).copied()).unwrap_or(0),
+    };
+    // Turned before the next is mixed in: two secrets that change places are a change.
+    let mark = |login: &Login| {
+        let marks = login.secrets().into_iter().map(of_secret);
+        marks.fold(0, |all: u16, mark| all.rotate_left(5) ^ mark)
     };
     let (source, destination) = (mark(&mailbox.source.login), mark(&mailbox.destination.login));
     format!("{}.{source:04x}.{destination:04x}", migration.generation.0)
@@ -41,7 +46,7 @@ impl Sealer {
         let mut seals = Seals::new();
         for mailbox in migrations.flat_map(|migration| &migration.mailboxes) {
             for login in [&mailbox.source.login, &mailbox.destination.login] {
-                if let Some(path) = file(secret(login)) {
+                for path in login.secrets().into_iter().filter_map(file) {
                     seals.entry(path).or_insert_with_key(|path| self.mark(path));
                 }
             }
@@ -72,12 +77,6 @@ pub(super) fn file(secret: &SecretRef) -> Option<PathBuf> {
             Some(PathBuf::from(std::env::var_os("CREDENTIALS_DIRECTORY")?).join(name))
         }
         SecretRef::Env(_) | SecretRef::Command(_) => None,
-    }
-}
-
-fn secret(login: &Login) -> &SecretRef {
-    match login {
-        Login::Password(secret) | Login::MasterUser { password: secret, .. } => secret,
     }
 }
 

@@ -29,7 +29,10 @@ pub(crate) fn mailbox(user: &str) -> Arc<Mailbox> {
             tls: Tls::Implicit,
             ca_file: None,
             connections: 1,
+            daily_bytes: None,
             compress: Default::default(),
+            traits: Default::default(),
+            labels: Default::default(),
         }),
         login: Login::Password(SecretRef::Env(format!("{user}_PASSWORD"))),
     };
@@ -84,6 +87,7 @@ pub(crate) fn report(kind: PassKind, began: DateTime<Utc>, copied: u64) -> Repor
             flag_changes: 0,
             moves: 0,
             removed: 0,
+            in_part: 0,
             error: None,
         },
         quiet: copied == 0,

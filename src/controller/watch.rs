@@ -80,8 +80,11 @@ pub fn watch(
                     return;
                 }
             }
-            // Companions are known only after the look.
-            let seen = if told.is_some() { with_companions(seen, &catalog) } else { seen };
+            // A companion that nobody knew of before may have changed since it was read, unseen.
+            if catalog.companions().iter().any(|path| !seen.companions.contains_key(*path)) {
+                reload = false;
+                continue;
+            }
             match wait(&catalog, &woken, &seen, read, look.unsettled) {
                 Some(accept) => reload = accept,
                 None => return,
@@ -99,17 +102,11 @@ struct Seen {
 }
 
 fn see(catalog: &Catalog) -> Seen {
-    with_companions(Seen { walk: Walk::of(catalog.directory()), ..Seen::default() }, catalog)
-}
-
-fn with_companions(seen: Seen, catalog: &Catalog) -> Seen {
-    let known = |path: &Path| seen.companions.get(path).copied();
-    let companions = catalog
-        .companions()
-        .into_iter()
-        .map(|path| (path.to_owned(), known(path).unwrap_or_else(|| Signature::at(path))))
-        .collect();
-    Seen { companions, ..seen }
+    let signed = |path: &Path| (path.to_owned(), Signature::at(path));
+    Seen {
+        walk: Walk::of(catalog.directory()),
+        companions: catalog.companions().into_iter().map(signed).collect(),
+    }
 }
 
 /// Waits until the directory should be read again; true if removals are accepted, `None` to end.

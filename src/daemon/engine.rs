@@ -13,11 +13,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::work::{self, Work};
+use crate::auth::{Store, Tokens, Vault};
 use crate::config::Config;
 use crate::control::{Handlers, Server};
 use crate::controller::catalog::{self, Catalog, Problem, Snapshot};
 use crate::controller::{Book, Controller, Handle, Memory, PassRunner, Settings};
-use crate::definition::{self, Diagnostic, Migration, MigrationName};
+use crate::definition::{self, Diagnostic, Login, Migration, MigrationName};
 use crate::flow;
 use crate::ledger::{self, Ledger, MailboxKey, Opening};
 use crate::platform;
@@ -77,20 +78,26 @@ impl Parts {
                 moved_to.display()
             ),
         }
+        let tokens = Tokens::kept_in(vault(config, &ledger));
         let context = Context {
             ledger: ledger.clone(),
             memory: flow::Memory::new(config.limits.memory),
             connections: flow::Connections::new(config.limits.connections_per_server),
             rates: flow::Rates::default(),
-            options: platform::Options::default(),
+            budgets: flow::Budgets::default(),
+            options: platform::Options { tokens: tokens.clone(), ..platform::Options::default() },
             settle_grace: config.limits.settle,
         };
         let scratch = Scratch::new(config.state.clone());
         let work = Work::new(context.clone(), scratch, config.limits.mailboxes);
         let runner: PassRunner =
             Arc::new(move |job| Box::pin(work::run_pass(context.clone(), job)));
-        let settings =
+        let mut settings =
             Settings::new(config.limits.mailboxes, runner, book(&ledger), MailboxKey::of);
+        settings.expiry = Arc::new(move |account| match &account.login {
+            Login::Token(grant) => tokens.expiry(grant),
+            Login::Password(_) | Login::MasterUser { .. } => None,
+        });
         let catalog = Catalog::new(config.definitions.clone(), Box::new(load), Box::new(conflicts));
         Ok(Self { ledger, settings, catalog, work })
     }
@@ -224,6 +231,25 @@ async fn open(state: &Path) -> Result<(Ledger, Opening), ledger::Error> {
             opened => return opened,
         }
     }
+}
+
+/// Where refresh tokens outlive the process: the ledger, if there is a key to encrypt them with.
+fn vault(config: &Config, ledger: &Ledger) -> Option<Vault> {
+    let key = config.auth.token_key.clone()?;
+    let (loading, saving) = (ledger.clone(), ledger.clone());
+    let store = Store {
+        load: Arc::new(move |name| {
+            let ledger = loading.clone();
+            Box::pin(async move { ledger.note(&name).await.map_err(|error| error.to_string()) })
+        }),
+        save: Arc::new(move |name, value| {
+            let ledger = saving.clone();
+            Box::pin(async move {
+                ledger.put_note(&name, &value).await.map_err(|error| error.to_string())
+            })
+        }),
+    };
+    Some(Vault::new(key, store))
 }
 
 /// The controller's memory, in the ledger.

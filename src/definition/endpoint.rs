@@ -3,29 +3,32 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::auth::{self, Auth};
 use super::document::{Wrong, wrong};
 use super::section::Section;
-use super::{Compress, Endpoint, SecretRef};
+use super::{Compress, Endpoint, Labels, NameRules, SecretRef, methods, traits, values};
+use crate::model::FolderPath;
 use crate::preset::{self, Tls};
 
 /// An endpoint and how its accounts are entered.
 pub(super) struct Side {
     pub(super) endpoint: Arc<Endpoint>,
     pub(super) auth: Auth,
+    /// Of a source: its folders that hold no mail.
+    pub(super) left_out: Vec<FolderPath>,
+    /// Of a destination: what it does not allow in names.
+    pub(super) names: NameRules,
 }
 
-/// How the accounts of a side are entered.
-pub(super) enum Auth {
-    /// Each with its own password, or with this one.
-    Password(Option<SecretRef>),
-    /// As a master user.
-    MasterUser { user: String, password: SecretRef },
-    /// Not as written; that is reported, and nothing more shall be said of passwords.
-    Broken,
+/// Which of the two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Source,
+    Destination,
 }
 
 /// A file or secret that a definition names, relative to its own place.
-pub(super) fn secret_from(secret: SecretRef, base: &Path) -> SecretRef {
+pub(crate) fn secret_from(secret: SecretRef, base: &Path) -> SecretRef {
     match secret {
         SecretRef::File(path) => SecretRef::File(base.join(path)),
         other => other,
@@ -33,7 +36,7 @@ pub(super) fn secret_from(secret: SecretRef, base: &Path) -> SecretRef {
 }
 
 /// Reads `[source]` or `[destination]`. `None` if it is not complete, which is reported.
-pub(super) fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
+pub(super) fn side(mut section: Section<'_>, base: &Path, end: End) -> Option<Side> {
     let platform_at = section.at_key("platform");
     let platform = section.parsed("platform", |name| {
         preset::find(name).ok_or_else(|| {
@@ -83,10 +86,28 @@ pub(super) fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
         path
     });
     let connections = section.count("connections").and_then(|n| usize::try_from(n).ok());
+    let daily_bytes = section.parsed("daily_bytes", values::size).map(|bytes| bytes.value);
     let compress = [Compress::Auto, Compress::Always, Compress::Never];
     let compress = section.choice("compress", &compress).unwrap_or_default();
+    let (mut left_out, mut names) = (Vec::new(), NameRules::default());
+    let mut labels = Labels::default();
+    let (traits, daily) = match end {
+        End::Source => {
+            let (traits, folders) = traits::of_source(&mut section, preset);
+            left_out = folders;
+            let policies = [Labels::Folders, Labels::First, Labels::AllMail, Labels::Keywords];
+            labels = section.choice("labels", &policies).unwrap_or_default();
+            (traits, preset.daily_read)
+        }
+        End::Destination => {
+            let (traits, rules) = traits::of_destination(&mut section, preset);
+            names = rules;
+            (traits, preset.daily_written)
+        }
+    };
+    methods::check(&section, preset);
     let auth = match (section.at_key("auth"), section.section("auth")) {
-        (_, Some(section)) => auth(section, base),
+        (_, Some(section)) => auth::read(section, base, preset),
         (None, None) => Auth::Password(None),
         (Some(_), None) => Auth::Broken,
     };
@@ -97,9 +118,12 @@ pub(super) fn side(mut section: Section<'_>, base: &Path) -> Option<Side> {
         tls,
         ca_file,
         connections: connections.unwrap_or(preset.connections),
+        daily_bytes: daily_bytes.or(daily),
         compress,
+        traits,
+        labels,
     };
-    Some(Side { endpoint: Arc::new(endpoint), auth })
+    Some(Side { endpoint: Arc::new(endpoint), auth, left_out, names })
 }
 
 fn host(text: &str) -> Result<String, Wrong> {
@@ -124,49 +148,4 @@ fn host(text: &str) -> Result<String, Wrong> {
         return Err(wrong(format!("`{text}` is no host"), help));
     }
     Ok(host.to_owned())
-}
-
-fn auth(mut section: Section<'_>, base: &Path) -> Auth {
-    const METHODS: [&str; 2] = ["password", "master-user"];
-    let method_written = section.at_key("method").is_some();
-    let method = section.parsed("method", |method| {
-        METHODS.into_iter().find(|known| *known == method).ok_or_else(|| {
-            let message = format!("`{method}` is not supported by this version");
-            wrong(message, format!("known are: {}", METHODS.join(", ")))
-        })
-    });
-    let user_at = section.at_key("user");
-    let user = section.text("user");
-    let password_written = section.at_key("password").is_some();
-    let password = section.secret("password").map(|secret| secret_from(secret.value, base));
-    match method.map(|method| method.value) {
-        Some("master-user") => {
-            if user_at.is_none() {
-                section.at().error("`user` is missing", "write the master user's name");
-            }
-            if !password_written {
-                let help = super::schema::SECRET_FORMS;
-                section.at().error("the master user's `password` is missing", help);
-            }
-            match (user, password) {
-                (Some(user), Some(_)) if user.value.trim().is_empty() => {
-                    user.at.error("this is no user name", "write the master user's name");
-                    Auth::Broken
-                }
-                (Some(user), Some(password)) => Auth::MasterUser { user: user.value, password },
-                _ => Auth::Broken,
-            }
-        }
-        // Absent: password.
-        None if method_written => Auth::Broken,
-        _ => {
-            if let Some(at) = user_at {
-                at.error("`user` has no meaning here", "it needs method = \"master-user\"");
-            }
-            match password {
-                None if password_written => Auth::Broken,
-                password => Auth::Password(password),
-            }
-        }
-    }
 }

@@ -9,9 +9,7 @@ use super::diagnostic::Diagnostic;
 use super::document::{Document, Placed};
 use super::roster::{self, Entry};
 use super::section;
-use super::{
-    Generation, Login, Migration, MigrationName, SecretRef, accept, keys, mailboxes, validate,
-};
+use super::{Generation, Migration, MigrationName, SecretRef, accept, keys, mailboxes, validate};
 
 /// A good definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -115,10 +113,10 @@ fn finish(
     let accounts = migration.iter().flat_map(|migration| &migration.mailboxes);
     for account in accounts.flat_map(|mailbox| [&mailbox.source, &mailbox.destination]) {
         files.extend(account.endpoint.ca_file.clone());
-        let (Login::Password(secret) | Login::MasterUser { password: secret, .. }) = &account.login;
-        if let SecretRef::File(path) = secret {
-            files.push(path.clone());
-        }
+        files.extend(account.login.secrets().into_iter().filter_map(|secret| match secret {
+            SecretRef::File(path) => Some(path.clone()),
+            _ => None,
+        }));
     }
     files.sort();
     files.dedup();

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::accept::{self, Accepted};
+use super::auth::{self, Own};
 use super::document::{At, Placed};
-use super::endpoint::{Auth, Side, secret_from};
+use super::endpoint::Side;
 use super::roster::Entry;
-use super::schema::SECRET_FORMS;
 use super::validate::Rules;
-use super::{Account, Login, Mailbox, MigrationName, SecretRef};
+use super::{Account, Mailbox, MigrationName};
 
 /// Checks the entries against each other and against the endpoints. Only complete mailboxes are
 /// in the result; whatever keeps one out of it is reported.
@@ -29,10 +29,10 @@ pub(super) fn validate(
     for entry in entries {
         let at = entry.destination.at.clone();
         let source =
-            account(&entry.source, entry.source_password, rules.source.as_ref(), "source", base);
+            account(&entry.source, entry.source_own, rules.source.as_ref(), "source", base);
         let destination = account(
             &entry.destination,
-            entry.destination_password,
+            entry.destination_own,
             rules.destination.as_ref(),
             "destination",
             base,
@@ -73,33 +73,12 @@ fn report_twins<'e, 'd: 'e>(
 
 fn account(
     user: &Placed<'_, String>,
-    own: Option<Placed<'_, SecretRef>>,
+    own: Own<'_>,
     side: Option<&Side>,
     name: &'static str,
     base: &Path,
 ) -> Option<Account> {
     let side = side?;
-    let login = match (&side.auth, own) {
-        (Auth::Broken, _) => return None,
-        (Auth::Password(_), Some(own)) => Login::Password(secret_from(own.value, base)),
-        (Auth::Password(Some(shared)), None) => Login::Password(shared.clone()),
-        (Auth::Password(None), None) => {
-            let message = format!("there is no password for the {name} `{}`", user.value);
-            let help = format!(
-                "give the mailbox a `{name}_password`, or all of them one in [{name}] auth; \
-                 {SECRET_FORMS}"
-            );
-            user.at.error(message, help);
-            return None;
-        }
-        (Auth::MasterUser { .. }, Some(own)) => {
-            let message = format!("`{}` is entered by the master user", user.value);
-            own.at.error(message, format!("remove its own {name} password"));
-            return None;
-        }
-        (Auth::MasterUser { user, password }, None) => {
-            Login::MasterUser { user: user.clone(), password: password.clone() }
-        }
-    };
+    let login = auth::login(&side.auth, own, user, name, base)?;
     Some(Account { user: user.value.clone(), endpoint: Arc::clone(&side.endpoint), login })
 }

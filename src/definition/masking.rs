@@ -7,7 +7,10 @@ use toml::de::{DeTable, DeValue};
 use super::document::Document;
 
 /// A key that contains one of these holds a secret, well spelt or not.
-const SECRET_WORDS: [&str; 4] = ["pas", "pwd", "secret", "token"];
+const SECRET_WORDS: [&str; 5] = ["pas", "pwd", "secret", "token", "private"];
+
+/// This one does not, whatever it contains.
+const PLAIN_KEY: &str = "token_url";
 
 /// Hides every value that looks like a secret, wherever it stands: it could be on the line of
 /// some other mistake.
@@ -37,7 +40,7 @@ fn mask_value(document: &Document, value: &Spanned<DeValue<'_>>, key: &str, with
 }
 
 fn looks_secret(key: &str) -> bool {
-    let key = key.to_ascii_lowercase();
+    let key = key.to_ascii_lowercase().replace(PLAIN_KEY, "");
     SECRET_WORDS.iter().any(|part| key.contains(part))
 }
 

@@ -8,31 +8,41 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::model::{FolderPath, ItemId, Role};
+use crate::model::{FolderPath, ItemId, Normalisation, Role};
 
 mod accept;
+mod auth;
 mod conflicts;
 mod diagnostic;
 pub(crate) mod document;
 mod endpoint;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
-mod keys;
+pub(crate) mod grant;
+pub(crate) mod keys;
 mod load;
 mod mailboxes;
 mod masking;
+mod master;
+mod methods;
+mod oauth;
 mod roster;
 pub(crate) mod schema;
 pub(crate) mod section;
 mod select;
+mod traits;
 mod validate;
 pub(crate) mod values;
 
 pub use accept::{Acceptance, Loss};
 pub use conflicts::conflicts;
 pub use diagnostic::{Diagnostic, Severity, render_all};
+pub(crate) use endpoint::secret_from;
+pub use grant::{ClientProof, ClientSecret, Consent, Grant, RefreshClient};
 pub use load::{Loaded, Rejected, load, load_text};
+pub use master::{MasterForm, Names};
 pub use select::{FolderPattern, Selection};
+pub use traits::{NameRules, Traits};
 pub use validate::{DEFAULT_EVERY, DEFAULT_MAX_DELETE, DEFAULT_TAIL, UNLIMITED_CONCURRENCY};
 
 pub use crate::preset::Tls;
@@ -114,6 +124,15 @@ impl Mailbox {
         self.accept.iter().find(is_it).map(|one| one.reason.as_str())
     }
 
+    /// How its messages are compared: both servers must keep what is looked at.
+    pub fn normalisation(&self) -> Normalisation {
+        let rewrites = |account: &Account| account.endpoint.traits.rewrites;
+        match rewrites(&self.source) || rewrites(&self.destination) {
+            true => Normalisation::Parts,
+            false => Normalisation::Content,
+        }
+    }
+
     /// Which account goes where: `imap://alice@old.example:993 → imap://alice@new.example:993`.
     /// The same mailbox gives the same text in every definition.
     pub fn identity(&self) -> String {
@@ -165,8 +184,31 @@ pub struct Endpoint {
     pub ca_file: Option<PathBuf>,
     /// Connections drover may hold per mailbox at once.
     pub connections: usize,
+    /// Bytes of messages that an account may give (at a source) or take (at a destination) in any
+    /// 24 hours.
+    pub daily_bytes: Option<u64>,
     /// Whether what passes is compressed, where the server can.
     pub compress: Compress,
+    /// What has to be known of the server and it does not tell.
+    pub traits: Traits,
+    /// At a source: what becomes of labels.
+    pub labels: Labels,
+}
+
+/// What becomes of a source's labels (Gmail), of which a message may have many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Labels {
+    /// Each is a folder; a message is copied into each of its own.
+    #[default]
+    Folders,
+    /// Each is a folder; a message is copied into the first of its own: the inbox, sent mail,
+    /// drafts, then the others as the server lists them.
+    First,
+    /// They are left behind; all messages but spam and trash are copied into one folder.
+    AllMail,
+    /// They are keywords; a message is copied once: into the inbox, sent mail, drafts, or the
+    /// archive.
+    Keywords,
 }
 
 /// Whether a connection is compressed (RFC 4978), where the server can.
@@ -186,13 +228,40 @@ pub enum Compress {
 pub enum Login {
     /// With its own password.
     Password(SecretRef),
-    /// As another user who may act for it: SASL PLAIN with an authorisation identity (RFC 4616).
+    /// As another user who may act for it.
     MasterUser {
         /// The master's own name.
         user: String,
         /// The master's password.
         password: SecretRef,
+        /// How the two names are given.
+        form: MasterForm,
+        /// What the server calls the account, if not as the roster does: mailNickname, at Exchange.
+        alias: Option<String>,
     },
+    /// With an access token that is asked for: SASL XOAUTH2 or OAUTHBEARER (RFC 7628).
+    Token(Grant),
+}
+
+impl Login {
+    /// The secrets it needs.
+    pub fn secrets(&self) -> Vec<&SecretRef> {
+        match self {
+            Self::Password(secret) | Self::MasterUser { password: secret, .. } => vec![secret],
+            Self::Token(grant) => grant.secrets(),
+        }
+    }
+
+    /// Is it one sign-in for both accounts, so that one refusal is of both?
+    pub fn is_shared_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::MasterUser { user, password, form, .. },
+                Self::MasterUser { user: theirs, password: secret, form: shape, .. },
+            ) => (user, password, form) == (theirs, secret, shape),
+            _ => self == other,
+        }
+    }
 }
 
 /// A secret by reference (law 9). Relative files are already absolute.
@@ -287,6 +356,8 @@ pub struct FolderRules {
     pub prefix: Option<FolderPath>,
     /// Explicit destinations of source folders; stronger than roles and prefix.
     pub map: Vec<(FolderPath, FolderTarget)>,
+    /// What the destination does not allow in names.
+    pub names: NameRules,
 }
 
 /// Where a mapped folder goes.

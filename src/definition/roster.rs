@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::SecretRef;
+use super::auth::Own;
 use super::document::{At, Document, Placed};
 use super::schema::{SECRET_FORMS, quoted};
 use super::section::Section;
@@ -11,8 +12,8 @@ use super::section::Section;
 pub(super) struct Entry<'d> {
     pub(super) source: Placed<'d, String>,
     pub(super) destination: Placed<'d, String>,
-    pub(super) source_password: Option<Placed<'d, SecretRef>>,
-    pub(super) destination_password: Option<Placed<'d, SecretRef>>,
+    pub(super) source_own: Own<'d>,
+    pub(super) destination_own: Own<'d>,
 }
 
 /// A CSV column.
@@ -20,10 +21,20 @@ pub(super) struct Entry<'d> {
 enum Column {
     Source,
     Destination,
-    SourcePassword(Origin),
-    DestinationPassword(Origin),
+    /// Its side's password.
+    Password(Side, Origin),
+    /// Its side's refresh token.
+    RefreshToken(Side, Origin),
+    /// What its side's server calls it.
+    Alias(Side),
     /// Reported; its cells are neither read nor shown.
     Unknown,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Source,
+    Destination,
 }
 
 /// Where a CSV cell says that a secret is.
@@ -34,29 +45,43 @@ enum Origin {
     Credential,
 }
 
-const COLUMNS: [(&str, Column); 8] = [
+const COLUMNS: [(&str, Column); 16] = [
     ("source", Column::Source),
     ("destination", Column::Destination),
-    ("source_password_env", Column::SourcePassword(Origin::Env)),
-    ("source_password_file", Column::SourcePassword(Origin::File)),
-    ("source_password_credential", Column::SourcePassword(Origin::Credential)),
-    ("destination_password_env", Column::DestinationPassword(Origin::Env)),
-    ("destination_password_file", Column::DestinationPassword(Origin::File)),
-    ("destination_password_credential", Column::DestinationPassword(Origin::Credential)),
+    ("source_alias", Column::Alias(Side::Source)),
+    ("destination_alias", Column::Alias(Side::Destination)),
+    ("source_password_env", Column::Password(Side::Source, Origin::Env)),
+    ("source_password_file", Column::Password(Side::Source, Origin::File)),
+    ("source_password_credential", Column::Password(Side::Source, Origin::Credential)),
+    ("destination_password_env", Column::Password(Side::Destination, Origin::Env)),
+    ("destination_password_file", Column::Password(Side::Destination, Origin::File)),
+    ("destination_password_credential", Column::Password(Side::Destination, Origin::Credential)),
+    ("source_refresh_token_env", Column::RefreshToken(Side::Source, Origin::Env)),
+    ("source_refresh_token_file", Column::RefreshToken(Side::Source, Origin::File)),
+    ("source_refresh_token_credential", Column::RefreshToken(Side::Source, Origin::Credential)),
+    ("destination_refresh_token_env", Column::RefreshToken(Side::Destination, Origin::Env)),
+    ("destination_refresh_token_file", Column::RefreshToken(Side::Destination, Origin::File)),
+    (
+        "destination_refresh_token_credential",
+        Column::RefreshToken(Side::Destination, Origin::Credential),
+    ),
 ];
 
 /// One `[[mailboxes]]` table; `None` if it is incomplete, which is reported.
 pub(super) fn inline<'d>(mut section: Section<'d>) -> Option<Entry<'d>> {
     let source = section.text("source").and_then(user);
     let destination = section.text("destination").and_then(user);
-    let source_password = section.secret("source_password");
-    let destination_password = section.secret("destination_password");
-    Some(Entry {
-        source: source?,
-        destination: destination?,
-        source_password,
-        destination_password,
-    })
+    let source_own = Own {
+        password: section.secret("source_password"),
+        refresh_token: section.secret("source_refresh_token"),
+        alias: section.text("source_alias").and_then(user),
+    };
+    let destination_own = Own {
+        password: section.secret("destination_password"),
+        refresh_token: section.secret("destination_refresh_token"),
+        alias: section.text("destination_alias").and_then(user),
+    };
+    Some(Entry { source: source?, destination: destination?, source_own, destination_own })
 }
 
 /// The cells of a CSV file, for the generation: headers and comments count as little as there.
@@ -115,6 +140,9 @@ fn column(name: &str, at: &At<'_>) -> Column {
         "source_password" | "destination_password" => {
             format!("a password must not stand here: use {lower}_env, _file or _credential")
         }
+        "source_refresh_token" | "destination_refresh_token" => {
+            format!("a token must not stand here: use {lower}_env, _file or _credential")
+        }
         _ => {
             let names = COLUMNS.map(|(name, _)| name);
             let best = names.iter().max_by(|a, b| {
@@ -141,7 +169,7 @@ fn entry<'d>(document: &'d Document, columns: &[Column], row: &[Cell]) -> Option
         return None;
     }
     let (mut source, mut destination) = (None, None);
-    let (mut source_password, mut destination_password) = (None, None);
+    let (mut source_own, mut destination_own) = (Own::default(), Own::default());
     for (column, cell) in columns.iter().zip(row) {
         let at = document.at(cell.span.clone());
         let (slot, origin) = match column {
@@ -153,8 +181,22 @@ fn entry<'d>(document: &'d Document, columns: &[Column], row: &[Cell]) -> Option
                 destination = user(at.place(cell.text.clone()));
                 continue;
             }
-            Column::SourcePassword(origin) => (&mut source_password, origin),
-            Column::DestinationPassword(origin) => (&mut destination_password, origin),
+            Column::Alias(side) => {
+                let own = match side {
+                    Side::Source => &mut source_own,
+                    Side::Destination => &mut destination_own,
+                };
+                if !cell.text.is_empty() {
+                    own.alias = user(at.place(cell.text.clone()));
+                }
+                continue;
+            }
+            Column::Password(Side::Source, origin) => (&mut source_own.password, origin),
+            Column::Password(Side::Destination, origin) => (&mut destination_own.password, origin),
+            Column::RefreshToken(Side::Source, origin) => (&mut source_own.refresh_token, origin),
+            Column::RefreshToken(Side::Destination, origin) => {
+                (&mut destination_own.refresh_token, origin)
+            }
             Column::Unknown => continue,
         };
         if cell.text.is_empty() {
@@ -168,17 +210,17 @@ fn entry<'d>(document: &'d Document, columns: &[Column], row: &[Cell]) -> Option
         if !secret.is_plausible() {
             at.error("this does not name a secret", SECRET_FORMS);
         } else if slot.is_some() {
-            at.error("this mailbox has two passwords for one side", "leave one of the cells empty");
+            let what = match column {
+                Column::RefreshToken(..) => "refresh tokens",
+                _ => "passwords",
+            };
+            let message = format!("this mailbox has two {what} for one side");
+            at.error(message, "leave one of the cells empty");
         } else {
             *slot = Some(at.place(secret));
         }
     }
-    Some(Entry {
-        source: source?,
-        destination: destination?,
-        source_password,
-        destination_password,
-    })
+    Some(Entry { source: source?, destination: destination?, source_own, destination_own })
 }
 
 /// An account's name: one line without anything that could break out of a command or a table.

@@ -3,7 +3,10 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::preset;
+
 /// One key of a section.
+#[derive(Clone, Copy)]
 pub(crate) struct Key {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
@@ -13,6 +16,7 @@ pub(crate) struct Key {
 }
 
 /// Whether a key must be there.
+#[derive(Clone, Copy)]
 pub(crate) enum Need {
     /// Without it the section is incomplete.
     Required,
@@ -23,6 +27,7 @@ pub(crate) enum Need {
 }
 
 /// What a key may hold.
+#[derive(Clone, Copy)]
 pub(crate) enum Kind {
     Text,
     Bool,
@@ -38,6 +43,8 @@ pub(crate) enum Kind {
     /// `"5%"` or a number of messages.
     Brake,
     Choice(&'static [&'static str]),
+    /// A preset's name.
+    Platform,
     Texts,
     /// Any key, text as value.
     TextMap,
@@ -63,6 +70,7 @@ impl Kind {
                 .into(),
             Self::Brake => "write \"5%\", or a number of messages".into(),
             Self::Choice(words) => format!("write one of {}", quoted(words)),
+            Self::Platform => "write a platform's name in quotes: \"imap\"".into(),
             Self::Texts => "write a list of texts: [\"…\", \"…\"]".into(),
             Self::TextMap => "write a table of texts: { \"…\" = \"…\" }".into(),
             Self::Secret(_) => SECRET_FORMS.into(),
@@ -90,6 +98,7 @@ impl Kind {
                 { "type": "integer", "minimum": 0 },
             ] }),
             Self::Choice(words) => json!({ "enum": words }),
+            Self::Platform => json!({ "enum": preset::names().collect::<Vec<_>>() }),
             Self::Texts => json!({ "type": "array", "items": { "type": "string" } }),
             Self::TextMap => {
                 json!({ "type": "object", "additionalProperties": { "type": "string" } })

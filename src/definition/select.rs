@@ -3,7 +3,7 @@
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::DateRange;
-use crate::model::{Folder, Meta, Role};
+use crate::model::{Folder, FolderPath, Meta, Role};
 
 /// The rules of `[select]`.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -16,6 +16,9 @@ pub struct Selection {
     pub include: Vec<FolderPattern>,
     /// Not these; stronger than `include`.
     pub exclude: Vec<FolderPattern>,
+    /// Nor these with what is below them, in any case of letters: folders of the source that hold
+    /// no mail. They take part where `include` names them.
+    pub left_out: Vec<FolderPath>,
 }
 
 impl Selection {
@@ -31,7 +34,19 @@ impl Selection {
                 |p: &FolderPattern| matches!(p, FolderPattern::Role(r) if folder.role == Some(*r));
             return self.include.iter().any(named);
         }
+        if self.leaves_out(&folder.path) {
+            return self.include.iter().any(|pattern| pattern.names(folder));
+        }
         self.include.is_empty() || hit(&self.include)
+    }
+
+    /// Is it one of the source's folders that hold no mail, or below one?
+    pub fn leaves_out(&self, path: &FolderPath) -> bool {
+        self.left_out.iter().any(|root| {
+            let (root, path) = (root.segments(), path.segments());
+            let same = |(a, b): (&String, &String)| a.to_lowercase() == b.to_lowercase();
+            root.len() <= path.len() && root.iter().zip(path).all(same)
+        })
     }
 
     /// Does a message take part? One without a date is within every range.
@@ -95,6 +110,18 @@ impl FolderPattern {
             .map_err(|error| format!("`{text}` is no glob: {}", error.kind()))
     }
 
+    /// Does it match, and mean just this folder's tree: by its role, or by the name at the top?
+    fn names(&self, folder: &Folder) -> bool {
+        let is_plain = match self {
+            Self::Role(_) => true,
+            Self::Glob(glob) => {
+                let top = glob.glob().glob().split('/').next().unwrap_or_default();
+                !top.contains(['*', '?', '[', '{'])
+            }
+        };
+        is_plain && self.matches(folder)
+    }
+
     fn matches(&self, folder: &Folder) -> bool {
         match self {
             Self::Role(role) => folder.role == Some(*role),
@@ -143,6 +170,25 @@ mod tests {
         let paths = ["INBOX", "INBOX/a", "Inboxes"];
         assert_eq!(takes(&selection(&["Inbox"], &[]), &paths), [true, false, false]);
         assert_eq!(takes(&selection(&["inbox/*"], &[]), &paths), [false, true, false]);
+    }
+
+    #[test]
+    fn what_holds_no_mail_takes_part_only_by_name() {
+        let leaving_out = |include: &[&str], exclude: &[&str]| Selection {
+            left_out: ["Notes", "a/b"].map(FolderPath::parse).to_vec(),
+            ..selection(include, exclude)
+        };
+        let paths = ["INBOX", "notes", "Notes/x", "Noteship", "a", "a/B", "x/Notes"];
+        let taken = |include: &[&str], exclude: &[&str]| {
+            let taken = takes(&leaving_out(include, exclude), &paths);
+            let taken = paths.into_iter().zip(taken).filter(|(_, takes)| *takes);
+            taken.map(|(path, _)| path).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(&[], &[]), ["INBOX", "Noteship", "a", "x/Notes"]);
+        assert_eq!(taken(&["**"], &[]), ["INBOX", "Noteship", "a", "x/Notes"]);
+        assert_eq!(taken(&["*", "Notes/**"], &[]), ["INBOX", "Notes/x", "Noteship", "a"]);
+        assert_eq!(taken(&["notes", "a/*"], &[]), ["notes", "a/B"]);
+        assert_eq!(taken(&["notes", "a/*"], &["notes"]), ["a/B"]);
     }
 
     #[test]

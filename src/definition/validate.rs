@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::document::{Wrong, wrong};
-use super::endpoint::{Side, side};
+use super::endpoint::{End, Side, side};
 use super::schema::quoted;
 use super::section::Section;
 use super::{
@@ -49,11 +49,18 @@ pub(super) struct Rules {
 pub(super) fn rules(top: &mut Section<'_>, base: &Path) -> Rules {
     let description = top.text("description").map(|text| text.value);
     let suspend = top.bool("suspend").unwrap_or(false);
-    let source = top.section("source").and_then(|section| side(section, base));
-    let destination = top.section("destination").and_then(|section| side(section, base));
+    let source = top.section("source").and_then(|section| side(section, base, End::Source));
+    let destination =
+        top.section("destination").and_then(|section| side(section, base, End::Destination));
     let (sync, carry) = sync(top.section("sync"));
-    let select = top.section("select").map(select).unwrap_or_default();
-    let folders = top.section("folders").map(folders).unwrap_or_default();
+    let mut select = top.section("select").map(select).unwrap_or_default();
+    let mut folders = top.section("folders").map(folders).unwrap_or_default();
+    if let Some(side) = &source {
+        select.left_out = side.left_out.clone();
+    }
+    if let Some(side) = &destination {
+        folders.names = side.names.clone();
+    }
     let cutover = top.section("cutover").and_then(cutover);
     Rules { description, suspend, source, destination, sync, carry, select, folders, cutover }
 }
@@ -144,6 +151,7 @@ fn select(mut section: Section<'_>) -> Selection {
         max_size: max_size.map(|size| size.value),
         include: section.parsed_list("include", pattern),
         exclude: section.parsed_list("exclude", pattern),
+        left_out: Vec::new(),
     }
 }
 
@@ -167,7 +175,7 @@ fn folders(mut section: Section<'_>) -> FolderRules {
         }
     }
     map.sort_by(|a, b| a.0.cmp(&b.0));
-    FolderRules { prefix, map }
+    FolderRules { prefix, map, ..FolderRules::default() }
 }
 
 /// A folder by its path.

@@ -1,10 +1,11 @@
-//! Every bound in one place: memory, rates, connections, backoff, patience.
+//! Every bound in one place: memory, rates, daily budgets, connections, backoff, patience.
 //!
 //! What is bounded is shared by mailboxes. [`Memory`], [`Connections`] and [`Rate`] are handles:
 //! clones of one stand for the same mailbox, `for_mailbox` makes one that stands for another, and
 //! between mailboxes each is fair.
 
 mod backoff;
+mod budget;
 mod connections;
 mod limit;
 mod load;
@@ -15,6 +16,7 @@ mod rate;
 mod simulation;
 
 pub use backoff::Backoff;
+pub use budget::{Budget, Budgets, Spending};
 pub use connections::{ConnectionPermit, Connections, End, Gauge};
 pub use memory::{Memory, Room};
 pub use patience::Patience;

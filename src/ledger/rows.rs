@@ -84,8 +84,6 @@ pub struct Renaming {
     pub name: FolderName,
     /// Its new path, for people.
     pub path: FolderPath,
-    /// When it was written.
-    pub made: DateTime<Utc>,
 }
 
 /// How a message came to be at the destination.
@@ -380,6 +378,9 @@ pub struct PassRecord {
     pub moves: u64,
     /// Messages removed at the destination.
     pub removed: u64,
+    /// Source folders that did not show all they hold.
+    #[serde(default)]
+    pub in_part: u64,
     /// What stopped it, if anything did.
     pub error: Option<String>,
 }

@@ -59,4 +59,7 @@ pub struct Condition {
     pub since: DateTime<Utc>,
     /// The generation of the definition it was observed for.
     pub observed_generation: String,
+    /// Of `CredentialsValid`: when the first credential ends, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<DateTime<Utc>>,
 }

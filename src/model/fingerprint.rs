@@ -91,10 +91,6 @@ fn normalised(value: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The name of the normalisation that [`ContentHasher`] makes, for whoever keeps its digests: one
-/// that differs in anything gets another name.
-pub const NORMALISATION: &str = "content-1";
-
 /// Takes the content digest of a message that comes in pieces.
 ///
 /// What servers are known to change when they store a message makes no difference to it:

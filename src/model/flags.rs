@@ -137,6 +137,11 @@ impl Flags {
         }
     }
 
+    /// Those of both.
+    pub fn both(&self, other: &Self) -> Self {
+        self.minus(&self.minus(other))
+    }
+
     /// Those of either.
     pub fn union(&self, other: &Self) -> Self {
         Self {

@@ -8,6 +8,8 @@ pub mod fingerprint;
 mod flags;
 mod folder;
 mod item;
+mod normalisation;
+mod parts;
 mod phase;
 pub mod text;
 
@@ -16,4 +18,5 @@ pub use flags::{Flags, Keyword, SystemFlag};
 pub(crate) use folder::escape;
 pub use folder::{Folder, FolderName, FolderPath, Role};
 pub use item::{Cursor, Epoch, Fingerprint, IdSet, Item, ItemId, Meta};
+pub use normalisation::{Hasher, Normalisation};
 pub use phase::{Accounts, PassKind, Phase};

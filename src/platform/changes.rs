@@ -27,6 +27,19 @@ pub enum Gone {
     These(IdSet),
     /// Everything did but these.
     AllBut(IdSet),
+    /// It does not: what it does not show may be there all the same. Nothing is gone for that.
+    Untold,
+}
+
+impl Gone {
+    /// Is this message gone?
+    pub fn holds(&self, id: ItemId) -> bool {
+        match self {
+            Self::These(gone) => gone.contains(id),
+            Self::AllBut(there) => !there.contains(id),
+            Self::Untold => false,
+        }
+    }
 }
 
 impl Changes {
@@ -59,11 +72,9 @@ impl Changes {
                 Gone::AllBut(there.difference(&after))
             }
             (_, there @ Gone::AllBut(_)) => there,
+            (Gone::Untold, _) | (_, Gone::Untold) => Gone::Untold,
         };
-        items.retain(|&id, _| match &gone {
-            Gone::These(gone) => !gone.contains(id),
-            Gone::AllBut(there) => there.contains(id),
-        });
+        items.retain(|&id, _| !gone.holds(id));
         let Self { epoch, cursor, messages, .. } = later;
         Self { epoch, cursor, messages, items: items.into_values().collect(), gone }
     }
@@ -150,10 +161,7 @@ mod tests {
         for item in &changes.items {
             known.insert(item.id.0, item.flags.clone().expect("flags"));
         }
-        known.retain(|&id, _| match &changes.gone {
-            Gone::These(gone) => !gone.contains(ItemId(id)),
-            Gone::AllBut(there) => there.contains(ItemId(id)),
-        });
+        known.retain(|&id, _| !changes.gone.holds(ItemId(id)));
         let new = changes.items.iter().filter(|item| item.meta.is_some());
         (known, new.map(|item| item.id.0).collect())
     }

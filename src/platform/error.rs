@@ -1,9 +1,11 @@
 //! What goes wrong in a conversation with a platform: how much it spoils, and whether trying
 //! again helps. Both are decided here, where the error is born; nothing above guesses.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Refusal;
+use crate::auth::TokenError;
 
 /// How much of the work an error spoils.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,10 +65,16 @@ pub enum Error {
         user: String,
         /// The server's words.
         text: String,
+        /// What the operator can do about it, as far as more is known than for all servers; may be
+        /// empty.
+        remedy: String,
     },
     /// The secret could not be read.
     #[error("{0}")]
     Secret(#[from] crate::auth::SecretError),
+    /// There is no access token.
+    #[error("{0}")]
+    Token(#[from] Arc<TokenError>),
     /// The account exists but may not be used like this (IMAP disabled, no permission …).
     #[error("{host} does not let {user} in: {text}")]
     Forbidden {
@@ -76,6 +84,21 @@ pub enum Error {
         user: String,
         /// The server's words.
         text: String,
+        /// What the operator can do about it, as far as more is known than for all servers; may be
+        /// empty.
+        remedy: String,
+    },
+    /// The account shows only a part of its mail: what is not shown would be lost.
+    #[error("{host} does not show all mail of {user}: {text}")]
+    Hidden {
+        /// As in the definition.
+        host: String,
+        /// Whose account.
+        user: String,
+        /// What is missing.
+        text: String,
+        /// What the operator can do about it.
+        remedy: &'static str,
     },
     /// The sign-in has run out in the middle of the work.
     #[error("{host} wants {user} to sign in anew: {text}")]
@@ -148,7 +171,7 @@ pub enum Error {
 
 impl Error {
     /// How much of the work it spoils.
-    pub const fn scope(&self) -> Scope {
+    pub fn scope(&self) -> Scope {
         match self {
             Self::Unreachable { .. }
             | Self::Broken { .. }
@@ -160,34 +183,42 @@ impl Error {
             | Self::Credentials { .. }
             | Self::Secret(_)
             | Self::Forbidden { .. }
+            | Self::Hidden { .. }
             | Self::Quota(_) => Scope::Mailbox,
-            Self::Throttled { .. } => Scope::Account,
+            Self::Token(error) if error.is_lasting() => Scope::Mailbox,
+            Self::Token(error) if error.delay().is_none() => Scope::Connection,
+            Self::Throttled { .. } | Self::Token(_) => Scope::Account,
             Self::FolderGone(_) | Self::EpochChanged(_) => Scope::Folder,
             Self::Refused { refusal, .. } => refusal.scope,
         }
     }
 
     /// Whether and when trying again may help.
-    pub const fn retry(&self) -> Retry {
+    pub fn retry(&self) -> Retry {
         match self {
             Self::Credentials { .. }
             | Self::Secret(_)
             | Self::Forbidden { .. }
+            | Self::Hidden { .. }
             | Self::Quota(_) => Retry::Never,
             Self::Throttled { delay, .. } => Retry::After(*delay),
+            Self::Token(error) if error.is_lasting() => Retry::Never,
+            Self::Token(error) => error.delay().map_or(Retry::Soon, Retry::After),
             // A certificate may be renewed under us: worth trying again, slowly.
             _ => Retry::Soon,
         }
     }
 
     /// One CamelCase word: the reason of a condition, the label of a metric.
-    pub const fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Unreachable { .. } => "Unreachable",
             Self::Tls { .. } => "TlsFailed",
             Self::Credentials { .. } => "CredentialsRefused",
             Self::Secret(_) => "SecretUnreadable",
+            Self::Token(error) => error.reason(),
             Self::Forbidden { .. } => "AccessForbidden",
+            Self::Hidden { .. } => "MailHidden",
             Self::Expired { .. } => "SessionExpired",
             Self::Throttled { .. } => "Throttled",
             Self::Quota(_) => "DestinationFull",
@@ -210,14 +241,25 @@ impl Error {
             Self::Tls { .. } => "check that `host` is the name in the server's certificate; for a \
                  private authority set `ca_file`; for a server without TLS set `tls = \"none\"`"
                 .into(),
-            Self::Credentials { .. } => {
-                "correct the secret the definition points to; drover tries \
-                 again once it or the definition changes"
-                    .into()
+            Self::Credentials { remedy, .. } => {
+                let remedy = match &**remedy {
+                    "" => {
+                        "correct the secret the definition points to, or, where drover signs in \
+                         with a token, give its owner access to the mailbox"
+                    }
+                    known => known,
+                };
+                format!("{remedy}; drover tries again once a secret or the definition changes")
             }
             Self::Secret(error) => error.remedy(),
-            Self::Forbidden { .. } => {
-                "enable IMAP for the account, or give the master user access to it".into()
+            Self::Token(error) => error.remedy(),
+            Self::Hidden { remedy, .. } => (*remedy).into(),
+            Self::Forbidden { remedy, .. } => {
+                let remedy = match &**remedy {
+                    "" => "enable IMAP for the account, or give the master user access to it",
+                    known => known,
+                };
+                format!("{remedy}; then `drover sync`")
             }
             Self::Quota(_) => "raise the destination account's quota; drover tries again when the \
                  definition changes or `drover sync` asks for it"

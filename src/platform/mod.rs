@@ -4,7 +4,7 @@
 //! is written to only through what is here. Both are one signed-in connection; whoever wants
 //! parallel work opens several. Adding a platform touches one folder below this one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,20 +12,25 @@ use bytes::Bytes;
 use chrono::{DateTime, FixedOffset};
 use tokio::sync::mpsc;
 
+use crate::auth::Tokens;
 use crate::definition;
 use crate::flow::{Gauge, Memory, Patience, Room};
 use crate::model::{
     Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
-    Keyword, Role,
+    Keyword, Normalisation, Role,
 };
 
 mod changes;
 mod error;
 pub mod imap;
+mod inspection;
+mod masters;
 mod remedy;
 
 pub use changes::{Changes, Gone};
 pub use error::{Error, Retry, Scope};
+pub use inspection::{Inspection, Oversized, Quota, Size, Takes, Unseen, Weighed};
+pub use masters::Masters;
 pub use remedy::Remedy;
 
 /// The result of a conversation with a platform.
@@ -147,6 +152,12 @@ pub trait Account: Send {
     /// From 0 on is a new look at the folder; the pages after it belong to that look.
     async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page>;
 
+    /// Did the folder, when it was last opened, show a part of itself only? What it does not show
+    /// is in no listing then, and may be there all the same.
+    fn is_partial(&self, _folder: &FolderName) -> bool {
+        false
+    }
+
     /// All pages at once, for folders that are known to be small.
     async fn list(&mut self, folder: &FolderName) -> Result<(Epoch, Vec<Item>)> {
         let mut page = self.list_page(folder, ItemId(0)).await?;
@@ -157,6 +168,10 @@ pub trait Account: Send {
         }
         Ok((page.epoch, items))
     }
+
+    /// How large the account is, what room it has, and what it hides: in a few round trips, without
+    /// reading a message. What is in the folders that `takes` names is counted; nothing without it.
+    async fn inspect(&mut self, takes: Option<Takes<'_>>) -> Result<Inspection>;
 
     /// Keeps an idle connection alive; tells a dead one.
     async fn ping(&mut self) -> Result<()>;
@@ -182,6 +197,9 @@ pub trait Source: Account {
     /// time it takes does not grow by a round trip per folder where the platform can be asked
     /// ahead.
     async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed>;
+
+    /// Messages above so many bytes in folders of an inspection; only the largest are looked into.
+    async fn oversized(&mut self, among: &[Weighed], limit: u64) -> Result<Oversized>;
 
     /// Reads messages, ids ascending, into `out` as they come. Waits for room in `memory`
     /// before a body is read, so that back-pressure reaches the server. Ids that are gone are
@@ -220,6 +238,8 @@ pub struct Opened {
     pub messages: u64,
     /// Which keywords it keeps.
     pub keywords: KeywordRule,
+    /// The largest message it takes, bytes, as far as that is known.
+    pub max_message: Option<u64>,
 }
 
 /// Which keywords a folder keeps (PERMANENTFLAGS).
@@ -227,8 +247,34 @@ pub struct Opened {
 pub enum KeywordRule {
     /// Any (`\*`).
     Any,
+    /// Any but these, which it is not to be given.
+    AllBut(Vec<Keyword>),
     /// Only these.
     Only(Vec<Keyword>),
+}
+
+impl KeywordRule {
+    /// The same without these.
+    pub fn but(self, dropped: &[Keyword]) -> Self {
+        match self {
+            Self::Any if dropped.is_empty() => Self::Any,
+            Self::Any => Self::AllBut(dropped.to_vec()),
+            Self::AllBut(others) => Self::AllBut([&others, dropped].concat()),
+            Self::Only(mut kept) => {
+                kept.retain(|keyword| !dropped.contains(keyword));
+                Self::Only(kept)
+            }
+        }
+    }
+
+    /// Does it keep this one?
+    pub fn keeps(&self, keyword: &Keyword) -> bool {
+        match self {
+            Self::Any => true,
+            Self::AllBut(dropped) => !dropped.contains(keyword),
+            Self::Only(kept) => kept.contains(keyword),
+        }
+    }
 }
 
 /// One message to append.
@@ -305,6 +351,12 @@ pub struct Naming {
 /// The account that is written to.
 #[async_trait]
 pub trait Destination: Account {
+    /// Flags that [`Destination::append`] gives a message only once its place is known. Where it is
+    /// not, the message is to be given them when it is found.
+    fn late_flags(&self) -> Flags {
+        Flags::NONE
+    }
+
     /// How its folder names are built. Costs nothing once the folders were listed.
     async fn naming(&mut self) -> Result<Naming>;
 
@@ -384,13 +436,23 @@ pub struct Options {
     pub name: String,
     /// And its version.
     pub version: String,
+    /// What it says of itself besides. If there is any, it is said whether asked or not.
+    pub id: BTreeMap<String, String>,
     /// What servers offer and drover shall not use, as they spell it: `QRESYNC`,
     /// `MULTIAPPEND`, `COMPRESS=DEFLATE` …
     pub veto: Vec<String>,
+    /// A folder of so many messages may be a part of a larger one.
+    pub windows: Vec<u64>,
+    /// How content digests are taken.
+    pub normalisation: Normalisation,
     /// What servers asked for on earlier connections.
     pub patience: Patience,
     /// Told of what the server bears.
     pub gauge: Gauge,
+    /// The access tokens that there are, for everybody who needs one.
+    pub tokens: Tokens,
+    /// How the sign-ins fared that many mailboxes share.
+    pub masters: Masters,
 }
 
 impl Default for Options {
@@ -405,9 +467,14 @@ impl Default for Options {
             talk: 32 * 1024 * 1024,
             name: env!("CARGO_PKG_NAME").into(),
             version: env!("CARGO_PKG_VERSION").into(),
+            id: BTreeMap::new(),
             veto: Vec::new(),
+            windows: Vec::new(),
+            normalisation: Normalisation::default(),
             patience: Patience::default(),
             gauge: Gauge::default(),
+            tokens: Tokens::default(),
+            masters: Masters::default(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! A job from its beginning to its end: the folder is made and opened, what is new arrives in the
 //! source's order, and what else is planned follows.
 
-use crate::ledger::{Change, FollowedFolder, Overview, Record};
+use crate::ledger::{Change, Overview, Record};
 use crate::model::{Flags, FolderName, FolderPath, IdSet, Item, ItemId};
 use crate::platform::{self, Naming, Opened, Source};
 
@@ -74,15 +74,8 @@ impl Job {
     /// What the ledger does not know yet of a job that is quiet.
     pub(crate) fn book(&mut self) -> Vec<Change> {
         let mut changes = self.news();
-        for (folder, followed) in self.folders.iter().zip(&self.followed) {
-            let settled = settled(folder, followed, self.rules);
-            let known = self.overview.folders.get(&folder.no);
-            if settled == *followed && known == Some(followed) {
-                continue;
-            }
-            let changes =
-                if self.entangled.contains(&folder.no) { &mut self.later } else { &mut changes };
-            changes.push(Change::PutFolder(settled));
+        for folder in 0..self.folders.len() {
+            changes.extend(self.settled(folder));
         }
         changes
     }
@@ -340,25 +333,30 @@ impl Job {
 
     /// Files the folder with its cursor: everything before it is settled.
     async fn close(&mut self, folder: usize) -> Result<(), Error> {
-        let plan = &self.folders[folder];
-        let change = Change::PutFolder(settled(plan, &self.followed[folder], self.rules));
+        let settled = self.settled(folder);
+        self.commit(settled.into_iter().collect()).await
+    }
+
+    /// The folder with its cursor, if that tells the ledger anything new. Where another job still
+    /// moves something out of it, that is left for the end of the pass.
+    fn settled(&mut self, folder: usize) -> Option<Change> {
+        let (plan, before) = (&self.folders[folder], &self.followed[folder]);
+        let mut followed = before.clone();
+        if let Some(cursor) = &plan.cursor {
+            followed.cursor = Some(cursor.clone());
+            followed.selection = self.rules;
+            followed.filtered = plan.filtered.clone();
+        }
+        if followed == *before {
+            return None;
+        }
+        let change = Change::PutFolder(followed);
         if self.entangled.contains(&plan.no) {
             self.later.push(change);
-            return Ok(());
+            return None;
         }
-        self.commit(vec![change]).await
+        Some(change)
     }
-}
-
-/// A folder of which all is settled that its survey told.
-fn settled(plan: &FolderPlan, followed: &FollowedFolder, rules: u64) -> FollowedFolder {
-    let mut followed = followed.clone();
-    if let Some(cursor) = &plan.cursor {
-        followed.cursor = Some(cursor.clone());
-        followed.selection = rules;
-        followed.filtered = plan.filtered.clone();
-    }
-    followed
 }
 
 fn copied(arrival: &Arrival) -> Option<ItemId> {

@@ -25,6 +25,7 @@ use super::job::Job;
 use super::lane::{Lane, at_destination, at_source};
 use super::pairing::Trait;
 use super::{Error, mend};
+use failures::too_big;
 use reading::Reading;
 
 mod failures;
@@ -182,17 +183,18 @@ impl<'a> Copy<'a> {
         let mut changes: Vec<Change> = Vec::new();
         let mut open = true;
         loop {
+            let spent = self.job.allowance.spent();
             if self.job.stop.is_cancelled() {
                 // What is in flight is waited for; the rest is left.
                 growing.clear();
                 open = false;
-            } else if recalled.is_cancelled() {
-                // What was taken is sent; the rest is somebody else's.
+            } else if recalled.is_cancelled() || spent.is_some() {
+                // What was taken is sent; the rest is somebody else's, or another day's.
                 open = false;
             }
             while open && !is_full(&growing) {
                 match receive.try_recv() {
-                    Ok(message) => growing.push(self.take(message, missing)),
+                    Ok(message) => growing.extend(self.take(message, missing, &mut changes)),
                     Err(mpsc::error::TryRecvError::Empty) => break,
                     Err(mpsc::error::TryRecvError::Disconnected) => open = false,
                 }
@@ -214,6 +216,7 @@ impl<'a> Copy<'a> {
                 // The intent is durable before a byte is sent, together with the outcomes that
                 // came in since.
                 self.job.commit(std::mem::take(&mut changes)).await?;
+                self.job.allowance.keep(&self.job.context, false).await?;
                 let appends = self.appends(&batch);
                 let sent = destination.append(&self.job.place.name, appends).await;
                 flying.push_back(batch);
@@ -242,11 +245,15 @@ impl<'a> Copy<'a> {
                 self.stop_if_outage(&mut changes).await?;
             } else if open {
                 match receive.recv().await {
-                    Some(message) => growing.push(self.take(message, missing)),
+                    Some(message) => growing.extend(self.take(message, missing, &mut changes)),
                     None => open = false,
                 }
             } else {
-                return self.job.commit(changes).await;
+                self.job.commit(changes).await?;
+                return match spent {
+                    Some(spent) if !missing.is_empty() => Err(spent),
+                    _ => Ok(()),
+                };
             }
         }
     }
@@ -343,12 +350,19 @@ impl<'a> Copy<'a> {
         Err(at_destination(platform::Error::Refused { command: "APPEND", refusal }))
     }
 
-    /// Names a message and counts it as found.
-    fn take(&self, message: Message, missing: &mut IdSet) -> Parcel {
+    /// Names a message and counts it as found; `None` if it is known that the destination would
+    /// not take it.
+    fn take(
+        &mut self,
+        message: Message,
+        missing: &mut IdSet,
+        changes: &mut Vec<Change>,
+    ) -> Option<Parcel> {
         missing.remove(message.id);
+        self.job.allowance.read(message.body.len() as u64);
         let named = fingerprint::of_headers(&message.body);
         let named_by_id = named.message_id.is_some();
-        Parcel {
+        let parcel = Parcel {
             named: Trait {
                 fingerprint: named.fingerprint,
                 size: message.body.len() as u64,
@@ -361,6 +375,14 @@ impl<'a> Copy<'a> {
             accepted: false,
             denied: None,
             amended: None,
+        };
+        let size = parcel.named.size;
+        match self.opened.max_message.filter(|&most| size > most) {
+            Some(most) => {
+                self.refused(parcel, too_big(size, most), changes);
+                None
+            }
+            None => Some(parcel),
         }
     }
 
@@ -374,10 +396,11 @@ impl<'a> Copy<'a> {
         // tell which copy is this one's.
         let nameless = |p: &&mut Parcel| !p.named.named || names[&p.named.fingerprint] > 1;
         for parcel in parcels.iter_mut().filter(nameless).filter(|p| p.content.is_none()) {
-            parcel.content = Some(fingerprint::ContentHasher::digest(&parcel.message.body));
+            parcel.content = Some(self.job.normalisation.digest(&parcel.message.body));
         }
         let intent = self.job.intent();
         changes.push(self.intent(intent, &parcels));
+        self.job.allowance.written(parcels.iter().map(|p| p.message.body.len() as u64).sum());
         Batch { intent, parcels }
     }
 
@@ -490,7 +513,9 @@ impl<'a> Copy<'a> {
             changes.push(Change::DropIntent(batch.intent));
             let mut records = Vec::new();
             let mut rest = Vec::new();
+            let mut late = Vec::new();
             for (mut parcel, at) in batch.parcels.into_iter().zip(found) {
+                late.extend(at.map(|at| (at, self.append(&parcel).flags)));
                 match (at, parcel.denied.take()) {
                     (Some(_), _) => records.push(self.landed(&parcel, at)),
                     // It was taken and is not to be seen: sending it again could only double it.
@@ -499,6 +524,7 @@ impl<'a> Copy<'a> {
                     (None, None) => rest.push(parcel),
                 }
             }
+            mend::store_late(destination, &self.job.place, epoch, &late).await?;
             self.file(records, changes);
             let half = rest.len().div_ceil(2).max(1);
             let mut halves = Vec::new();
@@ -568,14 +594,11 @@ pub(crate) fn kept(
     rule: &KeywordRule,
     lost: &mut std::collections::BTreeSet<String>,
 ) -> Flags {
-    match rule {
-        KeywordRule::Any => flags.clone(),
-        KeywordRule::Only(kept) => flags.retain_keywords(|keyword| {
-            let keep = kept.contains(keyword);
-            if !keep {
-                lost.insert(keyword.0.to_string());
-            }
-            keep
-        }),
-    }
+    flags.retain_keywords(|keyword| {
+        let keep = rule.keeps(keyword);
+        if !keep {
+            lost.insert(keyword.0.to_string());
+        }
+        keep
+    })
 }

@@ -88,6 +88,8 @@ impl<'a> Differ<'a> {
             }
             if self.is_gone(record.id) {
                 self.diff.gone.push(record);
+            } else if let (None, true, Gone::Untold) = (item, self.known.full, &self.changes.gone) {
+                self.diff.kept += 1;
             } else if let Some(item) = item {
                 let now = item_flags(item, &record.flags, self.known.deletes);
                 self.diff.kept += 1;
@@ -119,6 +121,7 @@ impl<'a> Differ<'a> {
             diff.filtered = match &self.changes.gone {
                 Gone::These(gone) => diff.filtered.difference(gone),
                 Gone::AllBut(there) => diff.filtered.intersection(there),
+                Gone::Untold => diff.filtered,
             };
             diff.kept = self.known.records - (diff.gone.len() as u64).min(self.known.records);
             // What the folder holds must be what is known of it: a server that forgot to tell of
@@ -127,16 +130,14 @@ impl<'a> Differ<'a> {
                 + diff.skipped
                 + (diff.news.len() + diff.retries.len()) as u64
                 + diff.filtered.len();
-            diff.incomplete |= accounted != self.changes.messages;
+            let is_told = self.changes.gone != Gone::Untold;
+            diff.incomplete |= is_told && accounted != self.changes.messages;
         }
         diff
     }
 
     fn is_gone(&self, id: crate::model::ItemId) -> bool {
-        match &self.changes.gone {
-            Gone::These(gone) => gone.contains(id),
-            Gone::AllBut(there) => !there.contains(id),
-        }
+        self.changes.gone.holds(id)
     }
 
     /// An item the ledger has no record of.

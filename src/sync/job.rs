@@ -10,8 +10,9 @@ use crate::flow::Rate;
 use crate::ledger::{
     Change, Filed, FolderNo, FollowedFolder, MailboxLedger, Overview, Place, PlaceNo, Record,
 };
-use crate::model::{Accounts, IdSet, Item, ItemId};
+use crate::model::{Accounts, IdSet, Item, ItemId, Normalisation};
 
+use super::allowance::Allowance;
 use super::plan::{Departed, FolderPlan};
 use super::{Context, Error, Progress};
 
@@ -61,10 +62,12 @@ pub(crate) struct Job {
     /// Folders that something of is still moved by another job: their cursors wait.
     pub(crate) entangled: Arc<BTreeSet<FolderNo>>,
     pub(crate) rules: u64,
+    pub(crate) normalisation: Normalisation,
     /// Is `\Deleted` carried?
     pub(crate) deletes: bool,
     pub(crate) flags: bool,
     pub(crate) rate: Rate,
+    pub(crate) allowance: Allowance,
     pub(crate) progress: Progress,
     pub(crate) stop: CancellationToken,
     pub(crate) intents: Arc<AtomicU64>,

@@ -7,6 +7,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::definition::{Account, Mailbox};
 use crate::flow::{ConnectionPermit, End, Gauge};
+use crate::model::Normalisation;
 use crate::platform::{self, Destination, Source};
 
 use super::queue::Upcoming;
@@ -56,7 +57,8 @@ impl Lane {
         mailbox: &Mailbox,
         permit: ConnectionPermit,
     ) -> Result<Self, Error> {
-        let [source, destination] = ends(mailbox).map(|end| options(context, permit.gauge(&end)));
+        let [source, destination] =
+            ends(mailbox).map(|end| options(context, mailbox, permit.gauge(&end)));
         let (source, destination) = tokio::try_join!(
             async { platform::source(&mailbox.source, &source).await.map_err(at_source) },
             async {
@@ -107,10 +109,15 @@ pub(crate) struct Landing {
 
 impl Landing {
     /// Connects; waits until the server may be connected to.
-    pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        context: &Context,
+        mailbox: &Mailbox,
+        normalisation: Normalisation,
+    ) -> Result<Self, Error> {
         let end = end(&mailbox.destination);
         let permit = context.connections.first(std::slice::from_ref(&end)).await;
-        let options = options(context, permit.gauge(&end));
+        let options =
+            platform::Options { normalisation, ..options(context, mailbox, permit.gauge(&end)) };
         let opened = platform::destination(&mailbox.destination, &options).await;
         Ok(Self { destination: opened.map_err(at_destination)?, _permit: permit })
     }
@@ -131,8 +138,8 @@ fn end(account: &Account) -> End {
     End { server, account: account.user.clone(), most: endpoint.connections }
 }
 
-fn options(context: &Context, gauge: Gauge) -> platform::Options {
-    platform::Options { gauge, ..context.options.clone() }
+fn options(context: &Context, mailbox: &Mailbox, gauge: Gauge) -> platform::Options {
+    platform::Options { gauge, normalisation: mailbox.normalisation(), ..context.options.clone() }
 }
 
 /// Did the server not let a connection in, without saying why?

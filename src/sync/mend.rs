@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use tokio::time::{Instant, sleep_until};
 
 use crate::ledger::{
-    Change, Deed, Filed, Intent, IntentItem, MailboxLedger, MovedFrom, Origin, Overview, Place,
-    PlaceNo, Record, Stranger,
+    Change, Deed, Filed, FolderNo, Intent, IntentItem, MailboxLedger, MovedFrom, Origin, Overview,
+    Place, PlaceNo, Record, Stranger,
 };
-use crate::model::{Epoch, FolderName, IdSet, ItemId};
-use crate::platform::{ContentDigest, Destination, Sighting};
+use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId};
+use crate::platform::{ContentDigest, Destination, FlagChange, Sighting};
 
 use super::job::unfile;
 use super::lane::{Lane, at_destination};
@@ -84,6 +84,7 @@ async fn copies(
     intent: &Intent,
 ) -> Result<(), Error> {
     let Some(place) = places.get_mut(&intent.place) else { return Ok(()) };
+    let Some(intent) = &unfiled(ledger, intent).await? else { return Ok(()) };
     let landed = appeared(ledger, lane.destination.as_mut(), place, intent).await?;
     // What has no Message-ID is settled by its content, here if the intent has that, else when it
     // is met again.
@@ -125,6 +126,10 @@ async fn copies(
     let strangers: Vec<Stranger> = doubtful.map(|&at| stranger(&landed[at])).collect();
     place.known.extend_set(&strangers.iter().map(|s| s.id).collect());
     changes.push(Change::PutStrangers(place.no, strangers));
+    let late =
+        |&(mine, yours): &(usize, usize)| (landed[yours].id, intent.items[mine].flags.clone());
+    let late: Vec<(ItemId, Flags)> = sure.iter().map(late).collect();
+    store_late(lane.destination.as_mut(), place, intent.epoch, &late).await?;
     for &(mine, yours) in &sure {
         let (item, at) = (&intent.items[mine], landed[yours].id);
         place.known.insert(at);
@@ -137,13 +142,38 @@ async fn copies(
     let mut n = 0..;
     let mut left = intent.clone();
     left.items.retain(|_| n.next().is_some_and(|n| !booked.contains(&n)));
-    changes.push(match left.items.is_empty() {
-        true => Change::DropIntent(intent.no),
-        false => Change::PutIntent(left),
-    });
+    changes.push(rest(left));
     changes.push(Change::PutPlace(place.clone()));
     ledger.commit(changes).await?;
     Ok(())
+}
+
+/// What an intent still says: messages that were filed since, by another intent's look or when they
+/// were sent again, want no copy any more, and would be given their twins'. `None` if that was all.
+async fn unfiled(ledger: &MailboxLedger, intent: &Intent) -> Result<Option<Intent>, Error> {
+    let mut asked: BTreeMap<FolderNo, IdSet> = BTreeMap::new();
+    for item in intent.copies() {
+        asked.entry(item.folder).or_default().insert(item.id);
+    }
+    let mut filed = HashSet::new();
+    for (folder, ids) in asked {
+        filed.extend(ledger.records(folder, &ids).await?.into_iter().map(|r| (folder, r.id)));
+    }
+    if filed.is_empty() {
+        return Ok(Some(intent.clone()));
+    }
+    let mut left = intent.clone();
+    left.items.retain(|item| !filed.contains(&(item.folder, item.id)));
+    ledger.commit(vec![rest(left.clone())]).await?;
+    Ok((!left.items.is_empty()).then_some(left))
+}
+
+/// What is left of an intent is still to be settled.
+fn rest(left: Intent) -> Change {
+    match left.items.is_empty() {
+        true => Change::DropIntent(left.no),
+        false => Change::PutIntent(left),
+    }
 }
 
 /// The record of an intent's message that stands in its place at this id.
@@ -373,6 +403,22 @@ pub(crate) async fn landed(
         }
     }
     Ok(at)
+}
+
+/// Gives copies that were found in their place the flags that a destination takes only then.
+pub(crate) async fn store_late(
+    destination: &mut dyn Destination,
+    place: &Place,
+    epoch: Epoch,
+    found: &[(ItemId, Flags)],
+) -> Result<(), Error> {
+    let late = destination.late_flags();
+    let change = |(id, flags): &(ItemId, Flags)| {
+        let add = flags.both(&late);
+        (!add.is_empty()).then_some(FlagChange { id: *id, add, remove: Flags::NONE })
+    };
+    let changes: Vec<FlagChange> = found.iter().filter_map(change).collect();
+    destination.store_flags(&place.name, epoch, &changes).await.map_err(at_destination)
 }
 
 /// The origin of everything drover writes.

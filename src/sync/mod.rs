@@ -3,7 +3,8 @@
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
 //!   `basis`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `moves`, `flags`, `departures`, `mend` and `renewed` are its parts.
+//!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `moves`, `flags`, `departures`, `mend`, `renewed` and `allowance` are its parts.
+//! - `preflight` looks at both sides before the seed, for what will not go as expected.
 //! - `verify` compares both sides without the ledger.
 //!
 //! `docs/pass.md` tells the whole story.
@@ -14,10 +15,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::flow::{Connections, Memory, Rates};
+use crate::flow::{Budgets, Connections, Memory, Rates};
 use crate::ledger::{Ledger, PassRecord};
 use crate::platform;
 
+mod allowance;
 mod arrive;
 mod basis;
 mod copy;
@@ -36,6 +38,7 @@ pub(crate) mod naming;
 mod pairing;
 mod pass;
 pub mod plan;
+pub mod preflight;
 mod queue;
 mod recognise;
 mod renewed;
@@ -55,6 +58,8 @@ pub struct Context {
     pub connections: Connections,
     /// Each migration's rate.
     pub rates: Rates,
+    /// What each account spent today.
+    pub budgets: Budgets,
     /// How connections behave.
     pub options: platform::Options,
     /// How long a write whose answer was lost may still land.
@@ -204,6 +209,14 @@ pub enum Error {
         /// Messages in the ledger.
         recorded: u64,
     },
+    /// The cutover's pass was to look at everything, and was not shown everything.
+    #[error("{folders} folders of the source show a part of their messages only")]
+    PartialView {
+        /// How many folders.
+        folders: u64,
+        /// A host of the platform that shows more.
+        host: Option<&'static str>,
+    },
     /// A pass whose accounts do not close (law 6): a defect of drover, or a server that lies.
     #[error("the accounts do not close: {seen} messages seen, {accounted} accounted for")]
     Accounts {
@@ -219,6 +232,22 @@ pub enum Error {
     /// The manifest is not what it was when it was checked.
     #[error("the manifest cannot be used: {0}")]
     Manifest(#[from] verify::manifest::Wrong),
+    /// An account has given, or taken, as much as the definition allows in a day.
+    #[error(
+        "{side}: the day's {} MB are used up, as daily_bytes allows no more; going on at {}",
+        limit / 1_000_000,
+        until.format("%Y-%m-%d %H:%M UTC")
+    )]
+    DayBudget {
+        /// Which account.
+        side: Side,
+        /// Bytes in any 24 hours.
+        limit: u64,
+        /// When some of it is free again.
+        until: chrono::DateTime<chrono::Utc>,
+        /// How long that is.
+        wait: Duration,
+    },
     /// Asked to stop. What was in flight is settled or will be.
     #[error("stopped")]
     Stopped,
@@ -245,29 +274,33 @@ impl std::fmt::Display for Side {
 
 impl Error {
     /// Whether and when trying again may help.
-    pub const fn retry(&self) -> crate::platform::Retry {
+    pub fn retry(&self) -> crate::platform::Retry {
         use crate::platform::Retry;
         match self {
             Self::Platform { error, .. } => error.retry(),
             Self::Ledger(_) | Self::Accounts { .. } | Self::Scratch(_) | Self::Stopped => {
                 Retry::Soon
             }
-            Self::TooManyDeletes { .. } | Self::SourceEmpty { .. } | Self::Manifest(_) => {
-                Retry::Never
-            }
+            Self::DayBudget { wait, .. } => Retry::After(*wait),
+            Self::TooManyDeletes { .. }
+            | Self::SourceEmpty { .. }
+            | Self::PartialView { .. }
+            | Self::Manifest(_) => Retry::Never,
         }
     }
 
     /// One CamelCase word.
-    pub const fn reason(&self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
             Self::Platform { error, .. } => error.reason(),
             Self::Ledger(_) => "LedgerFailed",
             Self::TooManyDeletes { .. } => "TooManyDeletes",
             Self::SourceEmpty { .. } => "SourceEmpty",
+            Self::PartialView { .. } => "PartialView",
             Self::Accounts { .. } => "AccountsOpen",
             Self::Scratch(_) => "ScratchFailed",
             Self::Manifest(_) => "ManifestUnusable",
+            Self::DayBudget { .. } => "DayBudgetSpent",
             Self::Stopped => "Stopped",
         }
     }
@@ -284,11 +317,20 @@ impl Error {
             Self::SourceEmpty { .. } => "check that the source account is the right one and holds \
                  its mail; drover removes nothing"
                 .into(),
+            Self::PartialView { host, .. } => {
+                let host = host.map_or(String::new(), |host| {
+                    format!("set `host = \"{host}\"` in [source], which shows more; or ")
+                });
+                format!(
+                    "{host}let the account's owner empty these folders of what need not move; or, \
+                     if what is hidden may stay behind, set `partial = \"accept\"` in [source]"
+                )
+            }
             Self::Scratch(_) => "check the room and the permissions of the directory that is \
                  written to; large folders take about 150 bytes a message in `state`"
                 .into(),
             Self::Manifest(_) => "take the manifest from its backup".into(),
-            Self::Stopped => String::new(),
+            Self::DayBudget { .. } | Self::Stopped => String::new(),
         }
     }
 }

@@ -38,10 +38,12 @@ impl<'a> Namer<'a> {
     /// The destination folder for a source folder.
     pub(crate) fn target(&self, folder: &Folder) -> Target {
         let wanted = self.wanted(&folder.path);
+        let is_mapped = self.is_mapped(&folder.path);
+        let free = |path: FolderPath| if is_mapped { path } else { self.freed(path) };
         // A folder that is there under either spelling is the one: so a name that was once
         // refused in its plain spelling is found again without a record of it.
-        let plain = self.fit(&wanted, false);
-        let strict = self.fit(&wanted, true);
+        let plain = free(self.fit(&wanted, false));
+        let strict = free(self.fit(&wanted, true));
         let exists = |path: &FolderPath| self.find(path).is_some();
         let marked = reserved(&plain);
         let path = match [&plain, &strict, &marked].into_iter().find(|path| exists(path)) {
@@ -68,7 +70,11 @@ impl<'a> Namer<'a> {
         // The nearest ancestor-or-self that a rule names decides; the rest hangs below it.
         for depth in (1..=segments.len()).rev() {
             let head = FolderPath::new(segments[..depth].iter().cloned());
-            let base = self.mapped(&head).or_else(|| self.by_role(&head));
+            let by_role = || {
+                self.by_role(&head)
+                    .filter(|base| *head.segments() == *segments || !self.is_kept(base))
+            };
+            let base = self.mapped(&head).or_else(by_role);
             if let Some(base) = base {
                 let tail = segments[depth..].iter().cloned();
                 return FolderPath::new(base.segments().iter().cloned().chain(tail));
@@ -86,6 +92,33 @@ impl<'a> Namer<'a> {
             FolderTarget::Path(path) => path.clone(),
             FolderTarget::Role(role) => self.role_path(*role, path).unwrap_or_else(|| path.clone()),
         })
+    }
+
+    /// Does `map` name it or one above it?
+    fn is_mapped(&self, path: &FolderPath) -> bool {
+        let covers = |from: &FolderPath| path.segments().starts_with(from.segments());
+        self.rules.map.iter().any(|(from, _)| covers(from))
+    }
+
+    /// The same with its top folder renamed if the destination keeps that name for itself. A folder
+    /// that is there and has a role takes mail like any other, as `[Gmail]/Sent Mail`.
+    fn freed(&self, path: FolderPath) -> FolderPath {
+        let has_role = |path| self.find(path).is_some_and(|there| there.folder.role.is_some());
+        if !self.is_kept(&path) || has_role(&path) {
+            return path;
+        }
+        let mut segments = path.segments().to_vec();
+        if has_role(&FolderPath::new(segments[..1].iter().cloned())) {
+            return path;
+        }
+        segments[0].push('=');
+        FolderPath::new(segments)
+    }
+
+    /// Does the destination keep the name of its top folder for itself?
+    fn is_kept(&self, path: &FolderPath) -> bool {
+        let Some(top) = path.segments().first() else { return false };
+        self.rules.names.reserved.iter().any(|name| name.to_lowercase() == top.to_lowercase())
     }
 
     fn by_role(&self, path: &FolderPath) -> Option<FolderPath> {
@@ -123,6 +156,7 @@ impl<'a> Namer<'a> {
             Some(c) == separator
                 // A slash is refused by most servers even where it does not separate.
                 || c == '/'
+                || self.rules.names.illegal.contains(c)
                 || c.is_control()
                 || strict && (c.is_ascii_punctuation() && !"-_&'()+,@=".contains(c))
         };

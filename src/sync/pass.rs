@@ -14,6 +14,7 @@ use crate::ledger::{
 };
 use crate::model::{Accounts, PassKind};
 
+use super::allowance::Allowance;
 use super::basis::{Basis, rules_digest};
 use super::crew::{Crew, allowed};
 use super::departures::depart;
@@ -53,8 +54,19 @@ pub async fn run(
             let error = Some(error.to_string());
             let accounts = Accounts::default();
             let (ended, bytes) = (Utc::now(), done.bytes);
-            let (flag_changes, moves, removed) = (0, 0, 0);
-            PassRecord { kind, began, ended, accounts, bytes, flag_changes, moves, removed, error }
+            let (flag_changes, moves, removed, in_part) = (0, 0, 0, 0);
+            PassRecord {
+                kind,
+                began,
+                ended,
+                accounts,
+                bytes,
+                flag_changes,
+                moves,
+                removed,
+                in_part,
+                error,
+            }
         }
     };
     if let Err(error) = ledger.commit(vec![Change::AddPass(record)]).await {
@@ -106,7 +118,8 @@ impl Pass<'_> {
                 (side, platform::Error::Expired { host, user, text }) => {
                     // Long passes outlive many tokens; one that is over at once is no good.
                     if signed_in_anew && self.progress.read().messages == 0 {
-                        let error = platform::Error::Credentials { host, user, text };
+                        let remedy = String::new();
+                        let error = platform::Error::Credentials { host, user, text, remedy };
                         return Err(Error::Platform { side, error });
                     }
                     signed_in_anew = true;
@@ -142,6 +155,7 @@ impl Pass<'_> {
         };
         let quiet = survey.plan.is_quiet() && overview.intents.is_empty();
         let (mut accounts, mut notes) = (accounts(&survey.plan), survey.plan.notes.clone());
+        let in_part = survey.plan.in_part;
         progress.enter(Stage::Transferring);
         let (tally, more_notes) = self.carry_out(lane, promised, survey, overview).await?;
         progress.enter(Stage::Finishing);
@@ -169,6 +183,7 @@ impl Pass<'_> {
             flag_changes: tally.flag_changes,
             moves: tally.moves,
             removed: tally.removed,
+            in_part,
             error: None,
         };
         Ok(Report { record, quiet, notes })
@@ -201,6 +216,7 @@ impl Pass<'_> {
         let basis = Basis { mailbox: self.mailbox, kind: self.kind, ledger, overview: &overview };
         let mut survey = survey::take(&basis, lane, listing).await?;
         survey::refuse_empty_source(&basis, &survey)?;
+        survey::refuse_partial_view(&basis, &survey)?;
         brake(self.mailbox, &overview, &survey.plan)?;
         let learned = std::mem::take(&mut survey.learned);
         if !learned.is_empty() {
@@ -228,6 +244,7 @@ impl Pass<'_> {
         let intents = Arc::new(AtomicU64::new(next_intent));
         let migration = &self.mailbox.migration.0;
         let rate = self.context.rates.of(migration, self.mailbox.carry.rate);
+        let allowance = Allowance::of(self.context, self.mailbox).await?;
         for folder in plan.folders {
             let Some(place) = places.get(&folder.place) else { continue };
             let Some(followed) = followed.get(&folder.no) else { continue };
@@ -243,9 +260,11 @@ impl Pass<'_> {
                 followed: Vec::new(),
                 entangled: Arc::clone(&entangled),
                 rules: rules_digest(self.mailbox),
+                normalisation: self.mailbox.normalisation(),
                 deletes: self.mailbox.carry.deletes && self.kind.mirrors(),
                 flags: self.mailbox.carry.flags,
                 rate: rate.clone(),
+                allowance: allowance.clone(),
                 progress: self.progress.clone(),
                 stop: self.stop.clone(),
                 intents: Arc::clone(&intents),
@@ -268,7 +287,9 @@ impl Pass<'_> {
         jobs.sort_by_key(|job| std::cmp::Reverse(job.weight()));
         let Self { context, mailbox, ledger, stop, .. } = *self;
         let crew = Crew { context, mailbox, ledger, stop };
-        let (mut done, lane) = crew.work(lane, promised, jobs).await?;
+        let worked = crew.work(lane, promised, jobs).await;
+        allowance.keep(context, true).await?;
+        let (mut done, lane) = worked?;
         done.extend(quiet);
 
         let mut tally = Tally::default();
@@ -310,11 +331,10 @@ impl Pass<'_> {
         before: &Overview,
     ) -> Result<bool, Error> {
         // One rename takes all folders below along: the ledger knows of all before the first.
-        let made = Utc::now();
         let begin = survey.plan.renames.iter().filter_map(|rename| {
             let place = before.places.get(&rename.place)?.clone();
             let (name, path) = rename.to.clone();
-            let renaming = Some(Renaming { name, path, made });
+            let renaming = Some(Renaming { name, path });
             Some(Change::PutPlace(Place { renaming, ..place }))
         });
         let begin: Vec<Change> = begin.collect();

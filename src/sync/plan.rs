@@ -38,6 +38,8 @@ pub struct Plan {
     pub closed: Vec<FolderPlan>,
     /// What an operator should know.
     pub notes: Vec<String>,
+    /// Source folders that did not show all they hold.
+    pub in_part: u64,
 }
 
 /// A folder that was renamed at the source.

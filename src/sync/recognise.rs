@@ -136,6 +136,9 @@ async fn moved(
         let (work, id) = (&works[at.0], news[at.0][at.1].id);
         claims.get(&(work.no, id)).is_some_and(|(intent, _)| intent.place == work.place)
     };
+    // What a server tells before it puts a message together is an estimate.
+    let rewrites = basis.mailbox.source.endpoint.traits.rewrites;
+    let sizes = if rewrites { Sizes::TwoServers } else { Sizes::OneServer };
     for (only, place, claimed_by_intents) in rounds {
         let folder = only.map(|c| &closed[c].before.name);
         let mut left: Vec<New> = sightings
@@ -165,7 +168,7 @@ async fn moved(
                 Trait { fingerprint: d.fingerprint, size: d.size, date: d.date, named }
             })
             .collect();
-        let mut paired = pair(&ours, &theirs, Sizes::OneServer);
+        let mut paired = pair(&ours, &theirs, sizes);
         for (mine, yours) in std::mem::take(&mut paired.doubtful) {
             let ids = mine.iter().map(|&m| left[m]).collect::<Vec<_>>();
             let ours_by = digest_news(lane, works, news, &ids).await?;

@@ -89,10 +89,22 @@ pub(crate) async fn take(
     let mut places = std::mem::take(&mut folding.places);
     let renames = std::mem::take(&mut folding.renames);
     let mut notes = std::mem::take(&mut folding.notes);
+    if basis.overview.folders.is_empty() {
+        notes.extend(left_out(basis, &statuses));
+    }
 
     for work in &mut works {
         compare(basis, lane.source.as_mut(), work).await?;
     }
+    let in_part = shown_in_part(&works);
+    // A message that is gone from one folder may be hidden in another.
+    let removes = basis.mailbox.carry.deletes && basis.kind.mirrors() && in_part.is_empty();
+    notes.extend(in_part.iter().map(|path| {
+        format!(
+            "folder {path} is shown in part only: what is hidden is not copied, and nothing that is \
+             not shown is removed in this pass"
+        )
+    }));
     let mut learned = Vec::new();
     let recognised =
         recognise::all(basis, lane, &mut works, &mut closed, &there, &mut places, &mut learned)
@@ -107,11 +119,12 @@ pub(crate) async fn take(
                 work.folder.path, work.target.path
             ));
         }
-        let (folder, filed) = finish(basis, work, arrivals);
+        let (folder, filed) = finish(basis, work, arrivals, removes);
         followed.insert(folder.no, filed);
         plan.folders.push(folder);
     }
-    plan.closed = closed.into_iter().map(|closed| close(basis, closed)).collect();
+    plan.closed = closed.into_iter().map(|closed| close(basis, closed, removes)).collect();
+    plan.in_part = in_part.len() as u64;
     plan.notes = notes;
     Ok(Survey { plan, places, learned, followed })
 }
@@ -214,6 +227,22 @@ fn takes(basis: &Basis<'_>, status: &FolderStatus) -> bool {
     status.selectable && basis.mailbox.select.takes_folder(&status.folder)
 }
 
+/// Says once which folders with something in them the platform's preset leaves out.
+fn left_out(basis: &Basis<'_>, statuses: &[FolderStatus]) -> Option<String> {
+    let select = &basis.mailbox.select;
+    let is_left = |s: &&FolderStatus| {
+        select.leaves_out(&s.folder.path) && !takes(basis, s) && s.messages != Some(0)
+    };
+    let left = statuses.iter().filter(|s| s.selectable).filter(is_left);
+    let names: Vec<String> = left.map(|s| s.folder.path.to_string()).collect();
+    (!names.is_empty()).then(|| {
+        format!(
+            "not copied, for they hold no mail on this platform: {}; `include` takes in those that do",
+            names.join(", ")
+        )
+    })
+}
+
 /// Holds a folder's survey against its records.
 async fn compare(basis: &Basis<'_>, source: &mut dyn Source, work: &mut Work) -> Result<(), Error> {
     let mut failures = if work.counts.failed + work.counts.skipped > 0 {
@@ -311,20 +340,23 @@ fn known<'a>(
     }
 }
 
-/// What becomes of a message that left the source.
-fn departure(basis: &Basis<'_>, record: Record) -> Departure {
+/// Folders that did not show all they hold.
+fn shown_in_part(works: &[Work]) -> Vec<String> {
+    let is_part = |work: &&Work| work.changes.as_ref().is_some_and(|c| c.gone == Gone::Untold);
+    works.iter().filter(is_part).map(|work| work.folder.path.to_string()).collect()
+}
+
+/// What becomes of a message that left the source; `removes`: are removals carried in this pass?
+fn departure(record: Record, removes: bool) -> Departure {
     let ours = record.origin == crate::ledger::Origin::Copied && record.at.is_some();
-    if basis.mailbox.carry.deletes && basis.kind.mirrors() && ours {
-        Departure::Remove(record)
-    } else {
-        Departure::Retire(record)
-    }
+    if removes && ours { Departure::Remove(record) } else { Departure::Retire(record) }
 }
 
 fn finish(
     basis: &Basis<'_>,
     work: Work,
     arrivals: Vec<super::plan::Arrival>,
+    removes: bool,
 ) -> (FolderPlan, FollowedFolder) {
     let Work { diff, changes, .. } = work;
     let epoch = changes
@@ -363,7 +395,7 @@ fn finish(
         epoch,
         arrivals,
         flags,
-        departures: diff.gone.into_iter().map(|record| departure(basis, record)).collect(),
+        departures: diff.gone.into_iter().map(|record| departure(record, removes)).collect(),
         relocations: work.relocations,
         moot_failures: diff.moot_failures,
         filtered: diff.filtered,
@@ -379,7 +411,7 @@ fn needs_place(arrivals: &[super::plan::Arrival]) -> bool {
 }
 
 /// The plan of a folder that is gone from the source.
-fn close(basis: &Basis<'_>, closed: Closed) -> FolderPlan {
+fn close(basis: &Basis<'_>, closed: Closed, removes: bool) -> FolderPlan {
     let place = closed.before.place;
     let (name, path) = basis
         .overview
@@ -396,13 +428,26 @@ fn close(basis: &Basis<'_>, closed: Closed) -> FolderPlan {
         create: false,
         arrivals: Vec::new(),
         flags: Vec::new(),
-        departures: closed.gone.into_iter().map(|record| departure(basis, record)).collect(),
+        departures: closed.gone.into_iter().map(|record| departure(record, removes)).collect(),
         relocations: Vec::new(),
         moot_failures: IdSet::new(),
         filtered: IdSet::new(),
         cursor: None,
         accounts: Accounts::default(),
     }
+}
+
+/// `PartialView`, if the pass is to be the cutover's and folders do not show all they hold, unless
+/// the definition accepts that.
+pub(crate) fn refuse_partial_view(basis: &Basis<'_>, survey: &Survey) -> Result<(), Error> {
+    let endpoint = &basis.mailbox.source.endpoint;
+    let folders = survey.plan.in_part;
+    if basis.kind == PassKind::Final && folders > 0 && !endpoint.traits.accepts_partial {
+        let preset = crate::preset::find(&endpoint.platform);
+        let host = preset.and_then(|preset| preset.wide_host.as_deref());
+        return Err(Error::PartialView { folders, host });
+    }
+    Ok(())
 }
 
 /// `SourceEmpty`, if the source shows nothing although the ledger has something.

@@ -360,8 +360,9 @@ async fn what_is_sound_of_a_damaged_ledger_is_kept_and_the_rest_is_said_to_be_lo
             let recorded: IdSet = rows.iter().filter_map(|row| row.at).collect();
             let is_whole = rows.len() as u64 == MANY;
             assert!(is_whole || place.known == recorded, "unknown copies pass for known");
-            let cursor = &overview.folders[&INBOX].cursor;
-            assert!(is_whole || cursor.is_none(), "a folder with gaps passes for settled");
+            // The folder's own row may be what was lost.
+            let is_settled = overview.folders.get(&INBOX).is_some_and(|f| f.cursor.is_some());
+            assert!(is_whole || !is_settled, "a folder with gaps passes for settled");
         }
         ledger.close().await.unwrap();
         // It is a ledger like any other from here on.

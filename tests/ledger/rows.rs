@@ -44,7 +44,6 @@ pub(crate) fn place(no: u32) -> Place {
         renaming: Some(Renaming {
             name: FolderName(b"Inbox=".to_vec()),
             path: FolderPath::inbox(),
-            made: noon(),
         }),
     }
 }
@@ -117,6 +116,7 @@ fn pass(n: i64) -> PassRecord {
         flag_changes: 1,
         moves: 2,
         removed: 3,
+        in_part: 1,
         error: Some("stopped".into()),
     }
 }

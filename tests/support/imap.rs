@@ -68,6 +68,11 @@ pub struct Msg {
 impl Imap {
     /// Connects without TLS and signs in; the server's own words as the error.
     pub fn try_login(host: &str, port: u16, user: &str, password: &str) -> Result<Self, String> {
+        Self::try_sign_in(host, port, &format!("LOGIN {} {}", quote(user), quote(password)))
+    }
+
+    /// The same by a command of the test's own.
+    pub fn try_sign_in(host: &str, port: u16, command: &str) -> Result<Self, String> {
         let stream = TcpStream::connect((host, port)).map_err(|e| e.to_string())?;
         stream.set_nodelay(true).expect("set TCP_NODELAY");
         // A test that hangs tells nothing.
@@ -80,10 +85,10 @@ impl Imap {
             capabilities: Vec::new(),
         };
         imap.read_line()?;
-        imap.try_command(&format!("LOGIN {} {}", quote(user), quote(password)))?;
+        imap.try_command(command)?;
         let capabilities = imap.command("CAPABILITY");
         imap.capabilities = capabilities.untagged[0].text.split(' ').map(str::to_owned).collect();
-        let namespace = imap.command("NAMESPACE").untagged.remove(0).text;
+        let namespace = imap.try_command("NAMESPACE")?.untagged.remove(0).text;
         // * NAMESPACE (("INBOX." ".")) NIL NIL
         let mut quoted = namespace.split('"').skip(1).step_by(2);
         imap.prefix = quoted.next().expect("a personal namespace").to_owned();
@@ -335,6 +340,11 @@ impl Imap {
                 } else {
                     Err(tagged)
                 };
+            }
+            if line.text.starts_with('+') {
+                // Why a token was refused, to be answered by nothing.
+                self.send(b"\r\n")?;
+                continue;
             }
             line.text = line.text.strip_prefix("* ").unwrap_or(&line.text).to_owned();
             untagged.push(line);

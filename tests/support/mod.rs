@@ -7,16 +7,19 @@
 // Every test binary compiles all of this and uses a part.
 #![allow(dead_code, unreachable_pub, unused_imports)]
 
+pub mod browser;
 pub mod compare;
 pub mod dovecot;
 pub mod drover;
 pub mod imap;
 pub mod mail;
+pub mod oidc;
 pub mod pair;
 pub mod platform;
 pub mod process;
 pub mod proxy;
 pub mod settings;
+pub mod standin;
 pub mod tapped;
 pub mod tls;
 mod utf7;
@@ -26,10 +29,12 @@ pub use self::drover::{Drover, definition};
 pub use compare::{Options, assert_same, snapshot};
 pub use dovecot::Dovecot;
 pub use imap::Imap;
+pub use oidc::Oidc;
 pub use pair::Pair;
 pub use platform::{account, endpoint, inbox};
 pub use proxy::Proxy;
 pub use settings::{is_full, seed, setting};
+pub use standin::Standin;
 pub use tapped::Tapped;
 pub use world::{World, note, subjects};
 

@@ -14,7 +14,10 @@ pub fn endpoint(port: u16) -> Endpoint {
         tls: Tls::None,
         ca_file: None,
         connections: 1,
+        daily_bytes: None,
         compress: Default::default(),
+        traits: Default::default(),
+        labels: Default::default(),
     }
 }
 

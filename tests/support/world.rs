@@ -8,7 +8,7 @@ use drover::definition::{
     Account, Carry, Endpoint, FolderRules, Login, Mailbox, MaxDelete, MigrationName, SecretRef,
     Selection,
 };
-use drover::flow::{Connections, Memory, Rates};
+use drover::flow::{Budgets, Connections, Memory, Rates};
 use drover::ledger::{Ledger, MailboxKey};
 use drover::model::PassKind;
 use drover::platform;
@@ -110,6 +110,7 @@ impl World {
             memory: Memory::new(64 << 20),
             connections: Connections::new(32),
             rates: Rates::default(),
+            budgets: Budgets::default(),
             options: platform::Options::default(),
             settle_grace: Duration::from_millis(200),
         });

@@ -83,19 +83,22 @@ impl Controller {
         });
     }
 
-    /// One master login that is refused must not be tried six hundred times: it would be locked.
+    /// One login of all that is refused must not be tried six hundred times: it would be locked.
     fn block_companions(&mut self, key: &MailboxKey, error: &sync::Error, blocked: &Blocked) {
-        use crate::platform::Error::{Credentials, Secret};
-        let sync::Error::Platform { side, error: Credentials { .. } | Secret(_) } = error else {
-            return;
-        };
+        use crate::platform::Error::{Credentials, Secret, Token};
+        let sync::Error::Platform { side, error } = error else { return };
         let account = |mailbox: &Mailbox| match side {
             sync::Side::Source => mailbox.source.clone(),
             sync::Side::Destination => mailbox.destination.clone(),
         };
         let Some(entry) = self.herd.get(key) else { return };
         let (migration, refused) = (entry.migration.clone(), account(&entry.mailbox));
-        if !matches!(refused.login, Login::MasterUser { .. }) {
+        let is_of_all = match (&refused.login, error) {
+            (Login::MasterUser { .. }, Credentials { .. } | Secret(_)) => true,
+            (Login::Token(_), Token(error)) => error.is_lasting() && error.is_of_all(),
+            _ => false,
+        };
+        if !is_of_all {
             return;
         }
         let Some(declared) = self.snapshot.migrations.get(&migration) else { return };
@@ -103,7 +106,8 @@ impl Controller {
         for key in self.members.get(&migration).cloned().unwrap_or_default() {
             let Some(entry) = self.herd.get_mut(&key) else { continue };
             let other = account(&entry.mailbox);
-            let same = other.login == refused.login && other.endpoint == refused.endpoint;
+            let same =
+                other.login.is_shared_with(&refused.login) && other.endpoint == refused.endpoint;
             let under = seal::under(&declared, &entry.mailbox, &self.snapshot.seals);
             let Some(memory) = &mut entry.memory else { continue };
             if same && entry.run.is_none() && memory.state.blocked.is_none() {
@@ -152,6 +156,7 @@ fn failed_pass(run: &herd::Run, now: DateTime<Utc>, failed: &Failed) -> PassReco
         flag_changes: 0,
         moves: 0,
         removed: 0,
+        in_part: 0,
         error: Some(failed.message.clone()),
     }
 }

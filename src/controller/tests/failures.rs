@@ -1,6 +1,9 @@
 //! Errors: another try, a pause, a block, and what lifts it.
 
 use super::*;
+use crate::auth::TokenError;
+use crate::definition::MasterForm;
+use crate::definition::{ClientProof, Grant};
 
 #[tokio::test(start_paused = true)]
 async fn transient_errors_back_off_and_leave_others_alone() {
@@ -40,6 +43,25 @@ async fn a_throttled_mailbox_waits_as_long_as_it_is_told_and_has_not_failed() {
     stage.until(602).await;
     assert_eq!(stage.played("alice"), [(PassKind::Seed, 0), (PassKind::Seed, 601)]);
     assert_eq!(stage.condition(ConditionType::Throttled).await.status, Truth::False);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_whose_day_is_spent_waits_for_the_next_and_says_so() {
+    let stage = Stage::new(8, |played| match played.began {
+        0 => {
+            let (wait, until) = (Duration::from_secs(6 * 3600), Utc::now());
+            let limit = 500_000_000;
+            (SECOND, Err(sync::Error::DayBudget { side: sync::Side::Source, limit, until, wait }))
+        }
+        _ => (SECOND, Ok(3)),
+    });
+    stage.declare(&[migration("m", &["alice"])]).await;
+    stage.until(5 * 3600).await;
+    let throttled = stage.condition(ConditionType::Throttled).await;
+    assert_eq!((throttled.status, &*throttled.reason), (Truth::True, "DayBudgetSpent"));
+    assert_eq!(stage.played("alice").len(), 1);
+    stage.until(6 * 3600 + 2).await;
+    assert_eq!(stage.played("alice").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -94,25 +116,59 @@ async fn a_changed_secret_file_lifts_the_block() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn one_refused_master_login_is_not_tried_for_every_mailbox() {
-    let stage = Stage::new(2, |_| (SECOND, Err(refused())));
+/// Fifty mailboxes of one server, all entered by this login at the source, which fails with
+/// `error`. How often it was tried, and how many of them are blocked then.
+async fn one_login_for_fifty(login: Login, error: fn() -> sync::Error) -> (usize, u64) {
+    let stage = Stage::new(2, move |_| (SECOND, Err(error())));
     let users: Vec<String> = (0..50).map(|n| format!("user{n}")).collect();
     let mut declared = migration("m", &users.iter().map(String::as_str).collect::<Vec<_>>());
     let endpoint = Arc::clone(&declared.mailboxes[0].source.endpoint);
     for mailbox in &mut declared.mailboxes {
         let mut changed = Mailbox::clone(mailbox);
         changed.source.endpoint = Arc::clone(&endpoint);
-        changed.source.login = Login::MasterUser {
-            user: "master".into(),
-            password: SecretRef::Command(vec!["pass".into()]),
-        };
+        changed.source.login = login.clone();
         *mailbox = Arc::new(changed);
     }
     stage.declare(&[declared]).await;
     stage.until(3600).await;
-    assert!(stage.n_played() <= 3, "{} tries", stage.n_played());
-    assert_eq!(stage.status().await.migrations[0].counts["blocked"], 50);
+    let blocked = stage.status().await.migrations[0].counts["blocked"];
+    (stage.n_played(), blocked)
+}
+
+/// An application with a token that is good for every mailbox.
+fn application() -> Login {
+    Login::Token(Grant::ClientCredentials {
+        client_id: "app".into(),
+        proof: ClientProof::Secret(SecretRef::Command(vec!["pass".into()]).into()),
+        token_url: "https://login.example/token".parse().unwrap(),
+        scopes: vec![],
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_refused_master_login_is_not_tried_for_every_mailbox() {
+    let password = SecretRef::Command(vec!["pass".into()]);
+    let (form, alias) = (MasterForm::Authzid, None);
+    let master = Login::MasterUser { user: "master".into(), password, form, alias };
+    let (tries, blocked) = one_login_for_fifty(master, refused).await;
+    assert!(tries <= 3, "{tries} tries");
+    assert_eq!(blocked, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_application_that_gets_no_token_does_not_ask_for_one_for_every_mailbox() {
+    let no_token = || {
+        let (what, why) = ("the certificate", "it has none".into());
+        side(Arc::new(TokenError::Key { what, why }).into())
+    };
+    let (tries, blocked) = one_login_for_fifty(application(), no_token).await;
+    assert!(tries <= 3, "{tries} tries");
+    assert_eq!(blocked, 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mailbox_that_refuses_an_applications_token_says_nothing_of_the_others() {
+    assert_eq!(one_login_for_fifty(application(), refused).await, (50, 50));
 }
 
 #[tokio::test(start_paused = true)]

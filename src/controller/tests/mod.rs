@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::status::{Status, Summary};
 use super::testing::{at, mailbox, migration, report, snapshot_of as snapshot};
 use super::*;
+use crate::auth::{Ending, Expiry};
 use crate::definition::{Cutover, Generation, Login, Migration, SecretRef, Window};
 use crate::ledger::MailboxState;
 use crate::model::{Condition, Phase};
@@ -45,6 +46,8 @@ struct Ring {
     ledger_broken: bool,
     /// Passes that are stopped have done some of their work.
     carrying: bool,
+    /// Of every account.
+    expiry: Option<Expiry>,
 }
 
 struct Stage {
@@ -118,6 +121,8 @@ impl Stage {
             })
         });
         let mut settings = Settings::new(limit, runner, book(&ring), key);
+        let expiring = Arc::clone(&ring);
+        settings.expiry = Arc::new(move |_| expiring.lock().unwrap().expiry);
         settings.now = Arc::new(now);
         settings.strike = false;
         let (controller, handle) = Controller::new(settings);
@@ -202,5 +207,6 @@ fn broken() -> sync::Error {
 
 fn refused() -> sync::Error {
     let (host, user, text) = ("old.example".into(), "alice".into(), "no".into());
-    side(platform::Error::Credentials { host, user, text })
+    let remedy = String::new();
+    side(platform::Error::Credentials { host, user, text, remedy })
 }

@@ -65,3 +65,34 @@ async fn conditions_keep_their_since_and_name_what_blocks() {
     assert!(ready.message.contains("about 4 s (2 mailboxes, 1 at once)"), "{}", ready.message);
     assert!(ready.since > at(START) + TimeDelta::seconds(5000));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_ends_is_told_of_and_warned_of_from_fourteen_days_ahead() {
+    let stage = Stage::new(2, quiet);
+    // Fourteen days and an hour after the start.
+    let ends = at("2026-06-15T11:00:00Z");
+    stage.ring.lock().unwrap().expiry = Some(Expiry { at: ends, what: Ending::ClientSecret });
+    stage.declare(&[migration("m", &["alice"])]).await;
+    for (seconds, reason) in [(60, "Accepted"), (3590, "Accepted"), (3610, "ExpiresSoon")] {
+        stage.until(seconds).await;
+        let valid = stage.condition(ConditionType::CredentialsValid).await;
+        assert_eq!((valid.status, &*valid.reason), (Truth::True, reason), "{valid:?}");
+        assert_eq!(valid.expires, Some(ends));
+    }
+    let valid = stage.condition(ConditionType::CredentialsValid).await;
+    let when = "the client secret of the source ends on 2026-06-15, in 13 days: make a new one";
+    assert!(valid.message.contains(when), "{}", valid.message);
+    let others = stage.status().await.migrations[0].conditions.clone();
+    assert_eq!(others.iter().filter(|condition| condition.expires.is_some()).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_already_is_not_warned_of() {
+    let stage = Stage::new(2, |_| (SECOND, Err(refused())));
+    let ends = at("2026-06-02T10:00:00Z");
+    stage.ring.lock().unwrap().expiry = Some(Expiry { at: ends, what: Ending::Certificate });
+    stage.declare(&[migration("m", &["alice"])]).await;
+    stage.until(3600).await;
+    let valid = stage.condition(ConditionType::CredentialsValid).await;
+    assert_eq!((valid.status, &*valid.reason), (Truth::False, "Refused"));
+}

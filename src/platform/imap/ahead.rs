@@ -41,7 +41,8 @@ impl Session {
     pub(super) async fn ask_ahead(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
         let examine = self.examining(folder, None);
         let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
-        let first: IdSet = ids.iter().take(FIRST).collect();
+        let limit = self.capabilities.message_limit().map_or(FIRST, |n| FIRST.min(n as usize));
+        let first: IdSet = ids.iter().take(limit).collect();
         let [set] = &set_parts(&first)[..] else { return Ok(()) };
         if examine.plain_length().is_none() || is_open {
             return Ok(());

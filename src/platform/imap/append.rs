@@ -6,7 +6,7 @@
 //! | LITERAL+ or LITERAL- (RFC 7888) | one command a message, all at once |
 //! | neither | one command a message, each literal when the server allows it |
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use tokio::time::Instant;
 
@@ -16,9 +16,9 @@ use super::saying::{Saying, Status};
 use super::sayings::{Class, During};
 use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
-use crate::definition::Account;
+use crate::definition::{Account, Traits};
 use crate::flow::Gauge;
-use crate::model::{Epoch, FolderName, ItemId};
+use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId};
 use crate::platform::{Append, Appended, Error, Landed, Options, Refusal, Result};
 
 /// What a connection that writes keeps in mind.
@@ -50,6 +50,15 @@ pub(super) struct Batch {
     shelf: Shelf,
     sent: Sent,
     pub(super) work: Work,
+    /// What each message is still to be given once it has landed; empty: none of them anything.
+    late: Vec<Flags>,
+}
+
+impl Batch {
+    /// Is anything to be stored once it has landed?
+    pub(super) fn has_late(&self) -> bool {
+        !self.late.is_empty()
+    }
 }
 
 /// What a batch is for the server.
@@ -69,12 +78,14 @@ enum Sent {
     Each(Vec<Tag>, Option<Error>),
 }
 
-/// Sends a batch; see [`crate::platform::Destination::append`].
+/// Sends a batch; see [`crate::platform::Destination::append`]. Flags that are `late` are kept back.
 pub(super) async fn append(
     session: &mut Session,
     shelf: Shelf,
-    batch: Vec<Append>,
+    mut batch: Vec<Append>,
+    late: &Flags,
 ) -> Result<Batch> {
+    let late = keep_back(&mut batch, late);
     let folder = &shelf.name;
     let began = Instant::now();
     let (messages, bytes) = (batch.len() as u64, batch.iter().map(|a| a.body.len() as u64).sum());
@@ -105,7 +116,21 @@ pub(super) async fn append(
         }
         Sent::Each(tags, cut)
     };
-    Ok(Batch { shelf, sent, work })
+    Ok(Batch { shelf, sent, work, late })
+}
+
+/// Takes flags off that APPEND would lose; empty if there are none.
+fn keep_back(batch: &mut [Append], late: &Flags) -> Vec<Flags> {
+    let has_late = |append: &Append| !append.flags.both(late).is_empty();
+    if !batch.iter().any(has_late) {
+        return Vec::new();
+    }
+    let keep = |append: &mut Append| {
+        let kept = append.flags.both(late);
+        append.flags = append.flags.minus(&kept);
+        kept
+    };
+    batch.iter_mut().map(keep).collect()
 }
 
 fn with_message(command: Command, message: Append) -> Command {
@@ -121,7 +146,54 @@ fn with_message(command: Command, message: Append) -> Command {
 
 /// Waits for the fate of a batch. All its commands are brought to their end even if one of them
 /// says that the account is full: the connection stays usable.
-pub(super) async fn settle(session: &mut Session, batch: Batch) -> Result<Appended> {
+pub(super) async fn settle(session: &mut Session, mut batch: Batch) -> Result<Appended> {
+    let (late, shelf) = (std::mem::take(&mut batch.late), batch.shelf.clone());
+    let mut appended = settle_appends(session, batch).await?;
+    match &mut appended {
+        Appended::Each(fates) => store_late(session, &shelf, &late, fates).await?,
+        // There is no connection left to store them on: whoever looks for the rest does it.
+        Appended::Cut(fates, _) => {
+            fates.truncate(late.iter().position(|l| !l.is_empty()).unwrap_or(fates.len()));
+        }
+        Appended::Refused(_) => {}
+    }
+    Ok(appended)
+}
+
+/// Stores what was kept back of messages that have landed.
+async fn store_late(
+    session: &mut Session,
+    shelf: &Shelf,
+    late: &[Flags],
+    fates: &[Result<Landed, Refusal>],
+) -> Result<()> {
+    let mut alike: BTreeMap<String, IdSet> = BTreeMap::new();
+    for (flags, fate) in late.iter().zip(fates) {
+        if let (false, Ok(Landed::At(id))) = (flags.is_empty(), fate) {
+            alike.entry(flags.to_string()).or_default().insert(*id);
+        }
+    }
+    if alike.is_empty() {
+        return Ok(());
+    }
+    session.write_into(&shelf.name, shelf.epoch).await?;
+    let stores = alike.iter().flat_map(|(flags, ids)| {
+        let store = move |set| format!("UID STORE {set} +FLAGS.SILENT ({flags})");
+        session.sets(ids).into_iter().map(store)
+    });
+    let stores = stores.collect();
+    match session.store(stores).await {
+        // The messages are there; a flag is not worth the pass.
+        Err(error @ Error::Refused { .. }) => {
+            tracing::warn!(folder = %session.shown(&shelf.name), %error, "the server does not take flags of messages that were copied");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// What became of the messages themselves.
+async fn settle_appends(session: &mut Session, batch: Batch) -> Result<Appended> {
     match batch.sent {
         Sent::Whole(tag, n) => {
             let saying = end(session, tag).await?;
@@ -187,9 +259,13 @@ fn refused(session: &Session, shelf: &Shelf, saying: &Saying) -> Result<Refusal>
 
 /// Where `n` messages landed, in their order, by APPENDUID (RFC 4315, 3). Believed only if it
 /// names as many, ascending (2.3.1.1 of RFC 9051 allows nothing else), none of which was there
-/// before.
+/// before. Not believed of Gmail: of a message that the account has already it names the copy, which
+/// is discarded at once, while the other gets the label and another id (imapsync, FAQ.Gmail).
 fn landed(session: &Session, saying: &Saying, n: usize, shelf: &Shelf) -> Result<Vec<Landed>> {
     let somewhere = vec![Landed::Somewhere; n];
+    if session.capabilities.has("X-GM-EXT-1") {
+        return Ok(somewhere);
+    }
     let Some((validity, set)) = saying.code("APPENDUID").and_then(|rest| rest.split_once(' '))
     else {
         return Ok(somewhere);
@@ -218,6 +294,11 @@ impl Writer {
     pub(super) fn new(account: &Account, options: &Options) -> Self {
         let (account, options) = (account.clone(), options.clone());
         Self { account, options, opened: None, batches: VecDeque::new(), answered: None }
+    }
+
+    /// What has to be known of the server and it does not tell.
+    pub(super) fn traits(&self) -> &Traits {
+        &self.account.endpoint.traits
     }
 
     /// Tells how long the server took for what it has just answered: since it had nothing older

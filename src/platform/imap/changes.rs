@@ -349,14 +349,26 @@ impl Session {
         folder: &FolderName,
         then: Option<Mark>,
     ) -> Result<Changes> {
+        self.settle().await?;
+        if self.is_paged() {
+            return self.changes_by_pages(folder, then).await;
+        }
         let (selected, opening) = self.examine_since(folder, then.as_ref()).await?;
         let mut findings = Findings::new(then, &selected, opening, self.qresync);
         loop {
             match findings.conclude() {
-                Ok(changes) => return Ok(changes),
+                Ok(changes) => return Ok(self.as_shown(folder, changes)),
                 Err(question) => self.inquire(question, &mut findings).await?,
             }
         }
+    }
+
+    /// What changed in the folder, which may have shown a part of itself only.
+    pub(super) fn as_shown(&self, folder: &FolderName, mut changes: Changes) -> Changes {
+        if self.partial.contains(folder) {
+            changes.gone = Gone::Untold;
+        }
+        changes
     }
 
     /// Asks the open folder and waits for the answer.

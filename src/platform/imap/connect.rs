@@ -13,19 +13,20 @@ use super::guard::{Guard, Heard};
 use super::names::base64;
 use super::peer::Peer;
 use super::reply::code_words;
+use super::sasl::{Credential, Dialogue, Mechanism};
 use super::saying::{Saying, Status};
 use super::sayings::During;
 use super::session::{Capabilities, Session};
 use super::wire::{Stream, Wire};
 use super::{setup, tls};
-use crate::auth;
-use crate::definition::{Account, Compress, Login, Tls};
+use crate::definition::{Account, Compress, Endpoint, Login, MasterForm, Tls};
 use crate::platform::{Error, Options, Result};
 
 /// Connects and signs in, unless the server asked to be left alone.
 ///
 /// A secret that has run out is read anew, and what it is now is tried once: tokens are renewed
-/// behind our back. The same one is not offered twice.
+/// behind our back. The same one is not offered twice. A token that is refused is asked for anew,
+/// once.
 ///
 /// QRESYNC is switched on where `wants_qresync` and the server has it.
 pub(super) async fn sign_in(
@@ -37,21 +38,19 @@ pub(super) async fn sign_in(
     if let Some(parked) = peer.is_parked() {
         return Err(parked);
     }
-    let secret = match &account.login {
-        Login::Password(secret) | Login::MasterUser { password: secret, .. } => secret,
-    };
     // Before the connection: servers do not wait for a password manager.
-    let password = auth::resolve(secret).await?;
+    let credential = Credential::of(account, options).await?;
     // Boxed: it is large, and held twice.
-    let mut outcome = Box::pin(sign_in_with(account, options, &peer, &password)).await;
-    if let Err(Error::Expired { .. }) = &outcome {
-        let fresh = auth::resolve(secret).await?;
-        if fresh.expose_secret() != password.expose_secret() {
-            outcome = Box::pin(sign_in_with(account, options, &peer, &fresh)).await;
-        }
+    let mut outcome = Box::pin(sign_in_with(account, options, &peer, &credential)).await;
+    if let Err(error) = &outcome
+        && let Some(fresh) = credential.renewed(account, options, error).await?
+    {
+        outcome = Box::pin(sign_in_with(account, options, &peer, &fresh)).await;
     }
     match outcome {
-        Err(Error::Expired { host, user, text }) => Err(Error::Credentials { host, user, text }),
+        Err(Error::Expired { host, user, text }) => {
+            Err(Error::Credentials { host, user, text, remedy: String::new() })
+        }
         Err(error) => Err(error),
         Ok(mut session) => {
             Box::pin(setup::begin(&mut session, options, wants_qresync)).await?;
@@ -64,7 +63,7 @@ async fn sign_in_with(
     account: &Account,
     options: &Options,
     peer: &Peer,
-    password: &SecretString,
+    credential: &Credential,
 ) -> Result<Session> {
     let (stream, distance) = reach(account, options).await?;
     let mut door = Door {
@@ -85,7 +84,7 @@ async fn sign_in_with(
         door = door.start_tls().await?;
     }
     if greeting.status != Status::Preauth {
-        door.authenticate(password.expose_secret()).await?;
+        door.authenticate(credential).await?;
     }
     let capabilities = door.capabilities().await?;
     let mut session = Session::new(door.guard.into_wire(), peer.clone(), capabilities);
@@ -170,36 +169,81 @@ impl Door<'_> {
         Ok(Self { guard, account, options, secrets, peer, capabilities, distance })
     }
 
-    async fn authenticate(&mut self, password: &str) -> Result<()> {
+    async fn authenticate(&mut self, credential: &Credential) -> Result<()> {
         let offered = self.capabilities().await?;
-        let user = self.account.user.as_str();
-        // SASL PLAIN (RFC 4616): whom to act for, who one is, the password.
-        let plain = match &self.account.login {
-            Login::Password(_) => format!("\0{user}\0{password}"),
-            Login::MasterUser { user: master, .. } => format!("{user}\0{master}\0{password}"),
+        let mechanism = match credential {
+            Credential::Token(_) => Mechanism::for_token(&offered),
+            Credential::Password(_) => Some(Mechanism::Plain).filter(|_| offered.has("AUTH=PLAIN")),
         };
-        self.secrets = vec![password.into(), base64(plain.as_bytes()).into()];
         // Kept for the state before signing in only.
         self.capabilities = None;
-        let idle = self.options.idle;
-        if offered.has("AUTH=PLAIN") {
-            let mechanism = if offered.has("SASL-IR") {
-                format!("PLAIN {}", base64(plain.as_bytes()))
-            } else {
-                "PLAIN".into()
-            };
-            let client = Client::new(&mut self.guard);
-            let waited = waited(idle, client.authenticate(mechanism, Plain(plain))).await;
-            return self.finish("AUTHENTICATE", waited).map(drop);
+        let turn = match &self.account.login {
+            Login::MasterUser { user, .. } => {
+                let Endpoint { host, port, .. } = &*self.account.endpoint;
+                let (server, whom) = (format!("{host}:{port}"), self.peer.user());
+                let masters = &self.options.masters;
+                Some(masters.turn(&server, user, credential.expose(), whom).await?)
+            }
+            Login::Password(_) | Login::Token(_) => None,
+        };
+        let outcome = match mechanism {
+            Some(mechanism) => self.converse(mechanism, credential, &offered).await,
+            None => self.login(credential, &offered).await,
+        };
+        if let Some(turn) = turn {
+            turn.ended(&outcome);
         }
-        if matches!(self.account.login, Login::MasterUser { .. }) {
-            return Err(self.forbidden("a master user needs AUTH=PLAIN, which it does not offer"));
+        outcome
+    }
+
+    async fn converse(
+        &mut self,
+        mechanism: Mechanism,
+        credential: &Credential,
+        offered: &Capabilities,
+    ) -> Result<()> {
+        let first = mechanism.first(self.account, credential.expose());
+        self.secrets = vec![credential.expose().into(), base64(first.as_bytes()).into()];
+        let mut failure = None;
+        let (argument, dialogue) = Dialogue::begin(mechanism, first, offered, &mut failure);
+        let client = Client::new(&mut self.guard);
+        let waited = waited(self.options.idle, client.authenticate(argument, dialogue)).await;
+        let outcome = self.finish("AUTHENTICATE", waited);
+        // The server's NO says less than the challenge before it.
+        match (outcome, failure) {
+            (Err(Error::Credentials { host, user, text, remedy }), Some(why)) => {
+                let text = format!("{text} ({})", self.without_secrets(&why));
+                Err(Error::Credentials { host, user, text, remedy })
+            }
+            (outcome, _) => outcome.map(drop),
+        }
+    }
+
+    async fn login(&mut self, credential: &Credential, offered: &Capabilities) -> Result<()> {
+        match self.account.login {
+            Login::Token(_) => {
+                let text =
+                    "a token needs AUTH=XOAUTH2 or AUTH=OAUTHBEARER, which it does not offer";
+                return Err(
+                    self.forbidden(text, "check `host` and `port`, or use another `method`")
+                );
+            }
+            Login::MasterUser { form: MasterForm::Authzid, .. } => {
+                let text = "a master user needs AUTH=PLAIN, which it does not offer";
+                let remedy = "switch PLAIN on at the server, or write `form` in `auth`";
+                return Err(self.forbidden(text, remedy));
+            }
+            Login::MasterUser { .. } | Login::Password(_) => {}
         }
         if offered.has("LOGINDISABLED") {
-            return Err(self.forbidden("it offers neither LOGIN nor AUTH=PLAIN"));
+            let text = "it offers neither LOGIN nor AUTH=PLAIN";
+            return Err(self.forbidden(text, "use another `method`, or TLS if `tls` is \"none\""));
         }
+        let (user, password) = (self.account.names().who, credential.expose());
+        let plain = Mechanism::Plain.first(self.account, password);
+        self.secrets = vec![password.into(), base64(plain.as_bytes()).into()];
         let client = Client::new(&mut self.guard);
-        let waited = waited(idle, client.login(user, password)).await;
+        let waited = waited(self.options.idle, client.login(&user, password)).await;
         self.finish("LOGIN", waited).map(drop)
     }
 
@@ -250,16 +294,16 @@ impl Door<'_> {
 
     /// Without what was sent in confidence: these words are shown to people.
     fn redacted(&self, mut saying: Saying) -> Saying {
-        for secret in &self.secrets {
-            let secret = secret.expose_secret();
-            let arguments = saying.code.iter_mut().map(|(_, arguments)| arguments);
-            for text in arguments.chain([&mut saying.text]) {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "[secret]");
-                }
-            }
+        let arguments = saying.code.iter_mut().map(|(_, arguments)| arguments);
+        for text in arguments.chain([&mut saying.text]) {
+            *text = self.without_secrets(text);
         }
         saying
+    }
+
+    fn without_secrets(&self, text: &str) -> String {
+        let secrets = self.secrets.iter().map(ExposeSecret::expose_secret);
+        secrets.fold(text.to_owned(), |text, secret| text.replace(secret, "[secret]"))
     }
 
     /// A BYE.
@@ -271,9 +315,9 @@ impl Door<'_> {
         Error::Tls { host: self.account.endpoint.host.clone(), cause: cause.into() }
     }
 
-    fn forbidden(&self, text: &str) -> Error {
-        let host = self.account.endpoint.host.clone();
-        Error::Forbidden { host, user: self.account.user.clone(), text: text.into() }
+    fn forbidden(&self, text: &str, remedy: &str) -> Error {
+        let (host, user) = (self.account.endpoint.host.clone(), self.account.user.clone());
+        Error::Forbidden { host, user, text: text.into(), remedy: remedy.into() }
     }
 }
 
@@ -288,15 +332,4 @@ async fn waited(idle: Duration, step: impl Future) -> Waited {
     let asked = Instant::now();
     let in_vain = timeout(idle, step).await.is_err();
     Waited { in_vain, time: asked.elapsed() }
-}
-
-/// Answers the server's empty challenge; a second one has no better answer.
-struct Plain(String);
-
-impl async_imap::Authenticator for Plain {
-    type Response = String;
-
-    fn process(&mut self, _: &[u8]) -> String {
-        self.0.clone()
-    }
 }

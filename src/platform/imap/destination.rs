@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use async_trait::async_trait;
 
-use super::append::{self, Shelf, Writer, ascend, expanded};
-use super::command::{Command, set_parts};
+use super::append::{self, Batch, Shelf, Writer, ascend, expanded};
+use super::command::Command;
 use super::look::tolerate_expunged;
 use super::reply::Reply;
 use super::saying::{Saying, Status};
 use super::sayings::{Class, During};
 use super::session::Session;
-use super::{Imap, connect};
+use super::{Imap, Mode, connect};
+use crate::definition;
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
 use crate::platform::{
     Account, Append, Appended, Destination, Error, FlagChange, Naming, Opened, Refusal, Result,
@@ -27,8 +28,18 @@ const CREATE_WINDOW: usize = 20;
 /// (imapsync FAQ.Exchange).
 const REFUSALS: u32 = 8;
 
+impl Mode for Writer {
+    fn account(&self) -> &definition::Account {
+        &self.account
+    }
+}
+
 #[async_trait]
 impl Destination for Imap<Writer> {
+    fn late_flags(&self) -> Flags {
+        self.mode.traits().late_flags.clone()
+    }
+
     async fn naming(&mut self) -> Result<Naming> {
         self.session.settle_naming().await?;
         Ok(self.session.naming.clone())
@@ -79,21 +90,28 @@ impl Destination for Imap<Writer> {
         let selected = self.session.select(folder).await?;
         let (name, epoch, next) = (folder.clone(), selected.epoch, selected.next);
         self.mode.opened = Some(Shelf { name, epoch, next });
+        let traits = self.mode.traits();
         Ok(Opened {
             epoch: selected.epoch,
             next: ItemId(selected.next),
             messages: selected.messages,
-            keywords: selected.keywords,
+            keywords: selected.keywords.but(&traits.drop_keywords),
+            max_message: self.session.capabilities.append_limit().or(traits.max_message),
         })
     }
 
     async fn announce(&mut self, folder: &FolderName) -> Result<()> {
+        if self.mode.batches.iter().any(Batch::has_late) {
+            // The folder is needed open once more.
+            return Ok(());
+        }
         self.session.select_ahead(folder).await
     }
 
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()> {
         let shelf = self.mode.shelf(&self.session, folder)?;
-        let batch = append::append(&mut self.session, shelf, batch).await?;
+        let late = self.late_flags();
+        let batch = append::append(&mut self.session, shelf, batch, &late).await?;
         self.mode.batches.push_back(batch);
         Ok(())
     }
@@ -147,10 +165,11 @@ impl Destination for Imap<Writer> {
             }
         }
         let commands = alike.into_iter().flat_map(|((sign, flags), ids)| {
-            let stores = set_parts(&ids).into_iter();
+            let stores = self.session.sets(&ids).into_iter();
             stores.map(move |set| format!("UID STORE {set} {sign}FLAGS.SILENT ({flags})"))
         });
-        self.session.store(commands.collect()).await
+        let commands = commands.collect();
+        self.session.store(commands).await
     }
 
     async fn move_items(
@@ -162,8 +181,13 @@ impl Destination for Imap<Writer> {
     ) -> Result<Vec<Option<ItemId>>> {
         self.session.write_into(from, epoch).await?;
         let mut places = HashMap::new();
-        for run in ascending_runs(ids) {
-            for set in set_parts(&run) {
+        // Yahoo names the places of several messages in the wrong order.
+        let runs = match self.session.capabilities.is_yahoo() {
+            true => ids.iter().map(|&id| IdSet::range(id, id)).collect(),
+            false => ascending_runs(ids),
+        };
+        for run in runs {
+            for set in self.session.sets(&run) {
                 places.extend(self.session.move_set(&set, ids.len(), to).await?);
             }
         }
@@ -175,7 +199,7 @@ impl Destination for Imap<Writer> {
             return Ok(());
         }
         self.session.write_into(folder, epoch).await?;
-        for set in set_parts(ids) {
+        for set in self.session.sets(ids) {
             self.session.expunge(&set).await?;
         }
         Ok(())
@@ -236,7 +260,7 @@ impl Session {
     }
 
     /// Sends STORE commands, some ahead of the answers.
-    async fn store(&mut self, commands: Vec<String>) -> Result<()> {
+    pub(super) async fn store(&mut self, commands: Vec<String>) -> Result<()> {
         let mut commands = commands.into_iter();
         let mut sent = VecDeque::new();
         let mut refused = Ok(());

@@ -196,6 +196,11 @@ impl Session {
         // asked about.
         let has_modseq = self.qresync || self.capabilities.has("CONDSTORE");
         self.epochs.insert(name.clone(), epoch);
+        if self.is_window(messages) {
+            self.partial.insert(name.clone());
+        } else {
+            self.partial.remove(name);
+        }
         Ok(Selected {
             name: name.clone(),
             epoch,
@@ -205,6 +210,20 @@ impl Session {
             modseq: opening.modseq.filter(|&n| n > 0 && has_modseq),
             keywords: opening.keywords.clone().unwrap_or(KeywordRule::Any),
         })
+    }
+
+    /// What the answer to an EXAMINE comes to that was sent ahead; `None` if it does not tell all
+    /// that has to be known of an open folder.
+    pub(super) fn examined(
+        &mut self,
+        name: &FolderName,
+        opening: Opening,
+        end: Saying,
+    ) -> Result<Option<(Selected, Opening)>> {
+        self.folder_settled("EXAMINE", name, end)?;
+        let Some((epoch, next)) = opening.complete() else { return Ok(None) };
+        let selected = self.opened(name, &opening, epoch, next)?;
+        Ok(Some((selected, opening)))
     }
 
     /// Asks for a folder's numbers without opening it.

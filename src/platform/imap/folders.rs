@@ -169,7 +169,7 @@ impl Session {
     }
 
     /// Asks for the numbers of each folder. One that does not tell stays without.
-    async fn count_each(
+    pub(super) async fn count_each(
         &mut self,
         names: Vec<FolderName>,
         items: &str,

@@ -7,7 +7,7 @@ use super::command::{Command, set_parts};
 use super::reply::{Fetched, Reply};
 use super::session::{Next, Session};
 use super::wire::Bodies;
-use crate::model::fingerprint::{ContentHasher, NAMING_HEADERS, of_headers};
+use crate::model::fingerprint::{NAMING_HEADERS, of_headers};
 use crate::model::{FolderName, IdSet, Item, ItemId, Meta};
 use crate::platform::{ContentDigest, Error, Page, Result, Sighting};
 
@@ -18,7 +18,7 @@ const AHEAD: usize = 2;
 /// known hold a few.
 pub(super) const MAX_MESSAGES: usize = 8_000_000;
 /// Messages in a page of a listing.
-const PAGE: u64 = 2000;
+pub(super) const PAGE: u64 = 2000;
 /// Ids that are asked about at once while messages are found among them.
 const MAX_WINDOW: u64 = 1 << 16;
 /// What a listing asks for of messages that are new.
@@ -88,6 +88,9 @@ impl Session {
 
     /// All ids of the open folder.
     pub(super) async fn all_ids(&mut self) -> Result<IdSet> {
+        if self.is_paged() {
+            return self.paged_ids().await;
+        }
         let mut found = Vec::new();
         let hear = |reply| {
             if let Reply::Found(ids) = reply {
@@ -123,14 +126,15 @@ impl Session {
             let sighting = sighting(fetched).filter(|sighting| ids.contains(sighting.id));
             sighting.is_some_and(|sighting| seen.insert(sighting.id, sighting).is_none())
         };
-        self.fetch_shown(ids, &naming_items(), Bodies::None, each).await?;
+        let items = self.naming_items();
+        self.fetch_shown(ids, &items, Bodies::None, each).await?;
         Ok(seen.into_values().collect())
     }
 
     /// Fetches these messages, and once more by name those that are there and were not shown: an
     /// OK without an answer must not read as an empty folder, for then everything would be copied
     /// again. Single messages may be beyond a server's power to show; all of them are not.
-    async fn fetch_shown(
+    pub(super) async fn fetch_shown(
         &mut self,
         ids: &IdSet,
         items: &str,
@@ -138,7 +142,7 @@ impl Session {
         mut each: impl FnMut(u64, Fetched) -> bool + Send,
     ) -> Result<()> {
         let mut shown = IdSet::new();
-        let mut asked = ids.clone();
+        let mut asked = self.askable(ids).await?;
         for _ in 0..2 {
             let hear = |uid, fetched: Fetched| {
                 let fresh = each(uid, fetched);
@@ -147,10 +151,10 @@ impl Session {
                 }
                 fresh
             };
-            self.fetch_each(set_parts(&asked), items, bodies, hear).await?;
-            asked = ids.difference(&shown);
+            self.fetch_each(self.sets(&asked), items, bodies, hear).await?;
+            asked = asked.difference(&shown);
             if !asked.is_empty() {
-                asked = self.all_ids().await?.intersection(&asked);
+                asked = self.there(&asked).await?;
             }
             if asked.is_empty() {
                 return Ok(());
@@ -173,12 +177,13 @@ impl Session {
             return Ok(digests);
         }
         self.look_into(folder).await?;
+        let normalisation = self.normalisation();
         let each = |uid, fetched: Fetched| {
             if !ids.contains(ItemId(uid)) {
                 return false;
             }
             // Small bodies may come in quotes, which the connection does not digest.
-            let quoted = || fetched.body.as_ref().map(|(body, _)| ContentHasher::digest(body));
+            let quoted = || fetched.body.as_ref().map(|(body, _)| normalisation.digest(body));
             let digest = fetched.digest.or_else(quoted);
             digest.is_some_and(|digest| digests.insert(ItemId(uid), digest).is_none())
         };
@@ -192,6 +197,9 @@ impl Session {
     /// range of them says nothing about how many messages are in it, and some servers hang when
     /// asked for ids above the last.
     pub(super) async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
+        if self.is_paged() {
+            return self.list_by_pages(folder, from).await;
+        }
         let selected = match from {
             ItemId(0) => self.examine(folder).await?,
             _ => self.look_into(folder).await?,
@@ -246,12 +254,16 @@ impl Session {
         // `n:m` names the last message even if its id is below both (RFC 9051, 9 seq-range).
         Ok(ids.intersection(&IdSet::range(ItemId(first), ItemId(last))))
     }
-}
 
-/// What is asked of a message that is to be recognised.
-pub(super) fn naming_items() -> String {
-    let headers = NAMING_HEADERS.join(" ");
-    format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])")
+    /// What is asked of a message that is to be recognised. Yahoo's HEADER.FIELDS is read from an
+    /// index, and is not what the message has.
+    pub(super) fn naming_items(&self) -> String {
+        if self.capabilities.is_yahoo() {
+            return "(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER])".into();
+        }
+        let headers = NAMING_HEADERS.join(" ");
+        format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])")
+    }
 }
 
 /// What the answer tells.

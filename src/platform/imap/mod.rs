@@ -6,22 +6,27 @@
 //!    `compress` may lie beneath; `parse` reads them into values,
 //!    `saying` and `reply` into meaning. None of them fails on what it does not know.
 //! 2. `sayings` is the table of refusals and what they mean, `peer` what comes of them; `command` and `names` write what is sent.
-//! 3. `tls`, `guard`, `connect`, `setup` get from a host name to a signed-in `session`, with async-imap
+//! 3. `tls`, `guard`, `sasl`, `connect`, `setup` get from a host name to a signed-in `session`, with async-imap
 //!    driving the dialogue behind the guard; `distance` is measured on the way.
 //! 4. `session` runs commands: success is the tagged OK of that command and nothing else.
 //! 5. `folder`, `folders`, `look`, `sights` open, list and look; `changes` and `survey` tell what changed
 //!    since the cursor of `mark`, in one folder and in many; `source` fetches, `ahead` of being waited for; `destination` and
 //!    `append` write.
+//! 6. `inspect` looks at an account before anything is copied.
+//! 7. `pages` reads folders of which a server shows so much at once and no more.
+//! 8. `gmail` shows an account whose folders are labels as folders.
 
 use async_trait::async_trait;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use self::append::Writer;
+use self::gmail::Gmail;
 use self::session::Session;
 use self::source::Reader;
 use super::{
-    Account, ContentDigest, Destination, FolderStatus, Options, Page, Result, Sighting, Source,
+    Account, ContentDigest, Destination, FolderStatus, Inspection, Options, Page, Result, Sighting,
+    Source, Takes,
 };
 use crate::definition;
 use crate::model::{FolderName, IdSet, ItemId};
@@ -39,16 +44,20 @@ mod folders;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gmail;
 mod guard;
 #[doc(hidden)]
 pub mod inner;
+mod inspect;
 mod look;
 mod mark;
 mod names;
+mod pages;
 mod parse;
 mod patience;
 mod peer;
 mod reply;
+mod sasl;
 mod saying;
 mod sayings;
 mod session;
@@ -70,8 +79,14 @@ pub async fn connect_source(
     account: &definition::Account,
     options: &Options,
 ) -> Result<Box<dyn Source>> {
-    let mode = Reader::new(account, options);
-    Ok(Box::new(Imap { session: mode.connect().await?, mode }))
+    let mode = Reader::new(account, &known(account, options));
+    let session = mode.connect().await?;
+    let has_labels = session.capabilities.has("X-GM-EXT-1");
+    let imap = Imap { session, mode };
+    Ok(match account.endpoint.labels {
+        labels if has_labels => Box::new(Gmail::new(imap, labels)),
+        _ => Box::new(imap),
+    })
 }
 
 /// Signs in to an account that is written to.
@@ -82,8 +97,19 @@ pub async fn connect_destination(
     account: &definition::Account,
     options: &Options,
 ) -> Result<Box<dyn Destination>> {
-    let session = connect::sign_in(account, options, false).await?;
-    Ok(Box::new(Imap { session, mode: Writer::new(account, options) }))
+    let options = known(account, options);
+    let session = connect::sign_in(account, &options, false).await?;
+    Ok(Box::new(Imap { session, mode: Writer::new(account, &options) }))
+}
+
+/// How drover behaves towards this server, as far as more is known of it than it tells.
+fn known(account: &definition::Account, options: &Options) -> Options {
+    let traits = &account.endpoint.traits;
+    let mut options = options.clone();
+    options.veto.extend(traits.veto.iter().cloned());
+    options.id.extend(traits.id.clone());
+    options.windows.extend(traits.windows.iter().copied());
+    options
 }
 
 /// A signed-in connection. `Source` is implemented for one mode and `Destination` for the
@@ -94,8 +120,14 @@ struct Imap<M> {
     mode: M,
 }
 
+/// What a connection is for.
+trait Mode: Send {
+    /// Whose it is.
+    fn account(&self) -> &definition::Account;
+}
+
 #[async_trait]
-impl<M: Send> Account for Imap<M> {
+impl<M: Mode> Account for Imap<M> {
     async fn folders(&mut self) -> Result<Vec<FolderStatus>> {
         self.session.folders().await
     }
@@ -118,6 +150,15 @@ impl<M: Send> Account for Imap<M> {
 
     async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
         self.session.list_page(folder, from).await
+    }
+
+    async fn inspect(&mut self, takes: Option<Takes<'_>>) -> Result<Inspection> {
+        let max_message = self.mode.account().endpoint.traits.max_message;
+        self.session.inspect(takes, max_message).await
+    }
+
+    fn is_partial(&self, folder: &FolderName) -> bool {
+        self.session.partial.contains(folder)
     }
 
     async fn ping(&mut self) -> Result<()> {

@@ -43,6 +43,14 @@ impl Value {
         }
     }
 
+    /// The bytes of a word or string where a name must stand: `NIL` is one there.
+    pub(super) fn name(self) -> Option<Bytes> {
+        match self {
+            Self::Atom(atom) => Some(atom),
+            other => other.bytes(),
+        }
+    }
+
     /// A word or string as text, lossy.
     pub(super) fn text(self) -> Option<String> {
         self.bytes().map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

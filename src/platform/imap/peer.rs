@@ -2,10 +2,11 @@
 //! it asks of other connections is noted where they find it.
 
 use super::saying::Saying;
-use super::sayings::{Class, During, Sayings, Verdict, Wait};
+use super::sayings::{Class, During, Entered, Sayings, Verdict, Wait};
 use crate::definition::{Account, Login};
 use crate::flow::{Gauge, Patience};
 use crate::platform::{Error, Options, Refusal, Scope};
+use crate::preset;
 
 /// An account on a server.
 #[derive(Debug, Clone)]
@@ -16,6 +17,10 @@ pub(super) struct Peer {
     user: String,
     /// The account on its server.
     account: String,
+    /// The account alone, and how it was entered.
+    mailbox: String,
+    entered: Entered,
+    platform: String,
     pub(super) sayings: Sayings,
     patience: Patience,
     pub(super) gauge: Gauge,
@@ -28,15 +33,23 @@ impl Peer {
         Self {
             host: endpoint.host.clone(),
             user: match &account.login {
-                Login::Password(_) => account.user.clone(),
+                Login::Password(_) | Login::Token(_) => account.user.clone(),
                 Login::MasterUser { user, .. } => format!("{user} for {}", account.user),
             },
             account: format!("{}@{server}", account.user),
+            mailbox: account.user.clone(),
+            entered: Entered::by(&account.login),
+            platform: endpoint.platform.clone(),
             server,
             sayings: Sayings::default(),
             patience: options.patience.clone(),
             gauge: options.gauge.clone(),
         }
+    }
+
+    /// Who signs in, and for whom.
+    pub(super) fn user(&self) -> &str {
+        &self.user
     }
 
     /// `Throttled`, while the account is to be left alone.
@@ -62,14 +75,26 @@ impl Peer {
         slowed
     }
 
+    /// Does this refuse the whole account, whatever was asked for?
+    pub(super) fn is_closed_by(&self, saying: &Saying) -> bool {
+        let class = self.sayings.read(saying, During::Other).class;
+        matches!(class, Class::Credentials | Class::Expired | Class::Forbidden | Class::Throttled)
+    }
+
     /// The error that a refusal is, unless it is only of what was asked for.
     pub(super) fn grave(&self, saying: &Saying, during: During) -> Option<Error> {
         let verdict = self.sayings.read(saying, during);
         let (host, user, text) = (self.host.clone(), self.user.clone(), words(saying));
         Some(match verdict.class {
-            Class::Credentials => Error::Credentials { host, user, text },
+            Class::Credentials => {
+                let remedy = self.advice(saying).or_else(|| self.password_advice());
+                Error::Credentials { host, user, text, remedy: remedy.unwrap_or_default() }
+            }
             Class::Expired => Error::Expired { host, user, text },
-            Class::Forbidden => Error::Forbidden { host, user, text },
+            Class::Forbidden => {
+                let remedy = self.advice(saying).unwrap_or_default();
+                Error::Forbidden { host, user, text, remedy }
+            }
             Class::Throttled => {
                 if verdict.parks == Scope::Server {
                     self.gauge.slowed();
@@ -92,6 +117,20 @@ impl Peer {
             Class::Quota => Error::Quota(text),
             _ => return None,
         })
+    }
+
+    /// What is known to help against this saying.
+    fn advice(&self, saying: &Saying) -> Option<String> {
+        Sayings::advice(saying, self.entered, &self.mailbox)
+    }
+
+    /// Many platforms refuse an account's own password in the words for a wrong one.
+    fn password_advice(&self) -> Option<String> {
+        let preset = preset::find(&self.platform).filter(|_| self.entered == Entered::Password)?;
+        let known: Vec<&str> =
+            [&preset.auth_note, &preset.page].into_iter().flatten().map(String::as_str).collect();
+        let correct = "correct the secret the definition points to";
+        (!known.is_empty()).then(|| format!("{correct}: {}", known.join("; ")))
     }
 
     /// The error a refusal is.

@@ -10,7 +10,7 @@ use super::saying::{Saying, Status, printable, saying, status};
 use super::wire::{Literal, Response};
 use crate::flow::Room;
 use crate::model::{Flags, IdSet, ItemId};
-use crate::platform::ContentDigest;
+use crate::platform::{ContentDigest, Quota};
 
 /// No message is larger, whatever its server says, bytes; so that sizes can be added.
 const MAX_SIZE: u64 = 1 << 40;
@@ -40,6 +40,8 @@ pub(super) enum Reply {
     Exists(u64),
     /// EXPUNGE; the number is of no use, for nothing here goes by position.
     Expunge,
+    /// QUOTA: the room there is, if it is limited (RFC 9208, 4.2.1).
+    Quota(Option<Quota>),
     /// VANISHED; true for EARLIER (RFC 7162, 3.2.10).
     Vanished(bool, IdSet),
     /// FETCH or UIDFETCH (RFC 9586)
@@ -67,6 +69,8 @@ pub(super) struct Counted {
     pub(super) uid_next: Option<u64>,
     pub(super) uid_validity: Option<u64>,
     pub(super) highest_modseq: Option<u64>,
+    /// All messages together, bytes (RFC 8438).
+    pub(super) size: Option<u64>,
 }
 
 /// Prefixes and separators of NAMESPACE (RFC 2342), undecoded.
@@ -84,6 +88,8 @@ pub(super) struct Fetched {
     pub(super) flags: Option<Flags>,
     pub(super) date: Option<DateTime<FixedOffset>>,
     pub(super) size: Option<u64>,
+    /// X-GM-LABELS (Gmail IMAP extensions), as they came.
+    pub(super) labels: Option<Vec<Vec<u8>>>,
     /// `BODY[]`, and its room if it came as a literal.
     pub(super) body: Option<(Bytes, Option<Room>)>,
     /// The digest of `BODY[]`, where that was asked for.
@@ -143,6 +149,7 @@ fn untagged(scanner: &mut Scanner) -> Reply {
         b"SEARCH" => Reply::Found(searched(scanner)),
         b"ESEARCH" => Reply::Found(esearched(scanner)),
         b"NAMESPACE" => Reply::Namespace(namespaces(scanner)),
+        b"QUOTA" => Reply::Quota(quota(scanner)),
         b"VANISHED" => vanished(scanner),
         _ => Reply::Other,
     }
@@ -187,10 +194,7 @@ fn separator(value: Value) -> Option<char> {
 }
 
 fn counted(scanner: &mut Scanner) -> Option<Counted> {
-    let name = match scanner.value()? {
-        Value::Atom(atom) => atom,
-        other => other.bytes()?,
-    };
+    let name = scanner.value()?.name()?;
     let mut counted = Counted { name: name.to_vec(), ..Counted::default() };
     let mut items = scanner.value()?.list().into_iter();
     while let (Some(item), value) = (items.next().and_then(Value::text), items.next()) {
@@ -200,6 +204,7 @@ fn counted(scanner: &mut Scanner) -> Option<Counted> {
             "UIDNEXT" => counted.uid_next = value,
             "UIDVALIDITY" => counted.uid_validity = value,
             "HIGHESTMODSEQ" => counted.highest_modseq = value,
+            "SIZE" => counted.size = value,
             _ => {}
         }
     }
@@ -242,6 +247,20 @@ fn namespaces(scanner: &mut Scanner) -> Namespaces {
     let mut foreign = read();
     foreign.extend(read());
     Namespaces { personal, foreign }
+}
+
+/// `"root" (STORAGE 10 512 MESSAGE 5 100)`: of these the first, in units of 1024 bytes.
+fn quota(scanner: &mut Scanner) -> Option<Quota> {
+    scanner.value()?;
+    let mut fields = scanner.value()?.list().into_iter();
+    loop {
+        let name = fields.next()?.text()?;
+        let (used, limit) = (fields.next()?.number()?, fields.next()?.number()?);
+        if name.eq_ignore_ascii_case("STORAGE") {
+            let bytes = |units: u64| units.saturating_mul(1024);
+            return Some(Quota { used: bytes(used), limit: bytes(limit) });
+        }
+    }
 }
 
 fn vanished(scanner: &mut Scanner) -> Reply {
@@ -291,6 +310,10 @@ fn fetched(scanner: &mut Scanner, uid: Option<u64>) -> Fetched {
             }
             b"INTERNALDATE" => fetched.date = value.text().and_then(|text| date(&text)),
             b"RFC822.SIZE" => fetched.size = value.number().map(|size| size.min(MAX_SIZE)),
+            b"X-GM-LABELS" => {
+                let labels = value.list().into_iter().filter_map(Value::name);
+                fetched.labels = Some(labels.map(|label| label.to_vec()).collect());
+            }
             b"BODY[]" | b"RFC822" => match value {
                 Value::Literal(Literal::Body(bytes, room)) => {
                     fetched.body = Some((bytes, Some(room)));

@@ -139,6 +139,7 @@ fn status_keeps_what_it_knows_and_skips_the_rest() {
         uid_next: Some(9),
         uid_validity: Some(7),
         highest_modseq: Some(12),
+        size: Some(99),
     };
     assert_eq!(counted, expected);
 }
@@ -169,6 +170,19 @@ fn namespaces_are_read() {
     };
     assert_eq!(spaces.personal, [(b"INBOX.".to_vec(), Some('.'))]);
     assert_eq!(spaces.foreign, [(b"Shared/".to_vec(), Some('/')), (Vec::new(), None)]);
+}
+
+#[test]
+fn labels_come_as_words_in_quotes_or_as_literals() {
+    let labels = |line: &str| fetch(line).labels.expect(line);
+    let line = r#"* 1 FETCH (X-GM-LABELS (\Inbox "\\Sent" Important "Muy Importante" NIL {6}
+a"b\c)) UID 9)"#;
+    let told = labels(&line.replace('\n', "\r\n"));
+    let wanted: [&[u8]; 6] =
+        [br"\Inbox", br"\Sent", b"Important", b"Muy Importante", b"NIL", br#"a"b\c)"#];
+    assert_eq!(told, wanted);
+    assert!(labels("* 1 FETCH (X-GM-LABELS ())").is_empty());
+    assert_eq!(fetch("* 1 FETCH (UID 9)").labels, None);
 }
 
 #[test]

@@ -1,6 +1,11 @@
 //! What servers say, and what it means. The sayings are data, in [`table`]; this is how they are
-//! read: top-down, the first row that fits decides. A platform's preset puts rows of its own
-//! before the common ones.
+//! read: top-down, the first row that fits decides. What people can do when they are not let in is
+//! in [`advice`].
+//!
+//! One table for all platforms, not a part of each preset: no platform's words mean something else
+//! elsewhere so far, servers stand behind gateways that speak with another's voice, and which row
+//! comes first can only be judged where all of them are seen. One whose words did clash would have
+//! rows of its own go before.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -9,7 +14,10 @@ use std::time::Duration;
 use super::saying::{Saying, Status};
 use crate::platform::{Remedy, Scope};
 
+mod advice;
 mod table;
+
+pub(super) use advice::Entered;
 
 #[cfg(test)]
 mod tests;
@@ -137,10 +145,16 @@ impl Sayings {
                 && text.contains(&*row.text)
                 && (row.during.is_empty() || row.during.contains(&during))
         };
-        match self.own.iter().chain(table::ROWS).find(fits) {
+        match self.own.iter().chain(table::rows()).find(fits) {
             Some(row) => row.verdict(&text),
             None => unknown(saying.status, during),
         }
+    }
+
+    /// What people can do about it, if this is one of the sayings by which a server keeps an account
+    /// closed that was entered like this.
+    pub(super) fn advice(saying: &Saying, entered: Entered, user: &str) -> Option<String> {
+        advice::find(saying, entered).map(|row| row.advice.replace("{user}", user))
     }
 
     /// Is this one of the sayings, whatever it means?

@@ -15,7 +15,7 @@ use super::reply::{self, Reply};
 use super::saying::{Saying, Status};
 use super::sayings::During;
 use super::wire::{Bodies, Wire};
-use crate::model::{Epoch, FolderName};
+use crate::model::{Epoch, FolderName, Normalisation};
 use crate::platform::{Error, KeywordRule, Naming, Result};
 
 /// The largest literal that LITERAL- takes without waiting, bytes (RFC 7888, 5).
@@ -35,6 +35,23 @@ impl Capabilities {
     /// Is it offered? `name` in upper case.
     pub(super) fn has(&self, name: &str) -> bool {
         self.0.contains(name)
+    }
+
+    /// The largest message it takes, bytes, if it says so for all folders: `APPENDLIMIT=35651584`
+    /// (RFC 7889, 2).
+    pub(super) fn append_limit(&self) -> Option<u64> {
+        self.0.iter().find_map(|name| name.strip_prefix("APPENDLIMIT=")?.parse().ok())
+    }
+
+    /// Messages that one command handles: `MESSAGELIMIT=1000` (RFC 9738).
+    pub(super) fn message_limit(&self) -> Option<u64> {
+        let limit = |name: &String| name.strip_prefix("MESSAGELIMIT=")?.parse().ok();
+        self.0.iter().find_map(limit).filter(|&limit| limit > 0)
+    }
+
+    /// Is it Yahoo's server? Nobody else's offers this.
+    pub(super) fn is_yahoo(&self) -> bool {
+        self.has("XYMHIGHESTMODSEQ")
     }
 }
 
@@ -76,6 +93,12 @@ pub(super) struct Session {
     /// Epochs of folders, as last seen.
     pub(super) epochs: HashMap<FolderName, Epoch>,
     pub(super) qresync: bool,
+    /// Messages are spoken of by UID alone (RFC 9586).
+    pub(super) uid_only: bool,
+    /// A folder of so many messages may be a part of a larger one.
+    pub(super) windows: Vec<u64>,
+    /// Folders that showed a part of themselves only when they were last opened.
+    pub(super) partial: HashSet<FolderName>,
     /// Is the line such that compressing is wanted, if the server can?
     pub(super) wants_compression: bool,
     /// COMPRESS, while it is not answered.
@@ -112,6 +135,9 @@ impl Session {
             selected: None,
             epochs: HashMap::new(),
             qresync: false,
+            uid_only: false,
+            windows: Vec::new(),
+            partial: HashSet::new(),
             wants_compression: false,
             compressing: None,
             last_tag: 0,
@@ -283,9 +309,14 @@ impl Session {
                             self.wire.renew();
                             return Ok(Next::Done(saying));
                         }
-                        Some(other) if self.unawaited.remove(&other) => {}
                         Some(other) => {
-                            self.done.insert(other, saying);
+                            // Exchange refuses everything so, and then closes.
+                            if self.peer.is_closed_by(&saying) {
+                                self.last_words = Some(saying.clone());
+                            }
+                            if !self.unawaited.remove(&other) {
+                                self.done.insert(other, saying);
+                            }
                         }
                         // Also a tag that some servers answer with when they lost the thread.
                         _ => self.last_words = Some(saying),
@@ -324,6 +355,11 @@ impl Session {
         if saying.status == Status::Ok && self.peer.heed(saying, During::Other) {
             self.wire.wait_longer();
         }
+    }
+
+    /// How content digests are taken.
+    pub(super) const fn normalisation(&self) -> Normalisation {
+        self.wire.normalisation
     }
 
     /// What a command's end means to whoever wanted it to succeed.

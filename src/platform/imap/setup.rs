@@ -12,7 +12,8 @@ use crate::platform::{Error, Options, Result};
 const MAX_NAMESPACES: usize = 1000;
 
 /// Introduces drover, asks how folders are named, and switches QRESYNC on where it is wanted and
-/// offered (RFC 5161; RFC 7162, 3.2.3): it is only taken while no folder is open yet.
+/// offered (RFC 5161; RFC 7162, 3.2.3): it is only taken while no folder is open yet. UIDONLY (RFC
+/// 9586) wherever folders can be read by pages: without it some servers hide what is old.
 /// [`Session::settle`] waits for the answers.
 pub(super) async fn begin(
     session: &mut Session,
@@ -24,6 +25,11 @@ pub(super) async fn begin(
     let enables = wants_qresync && has("QRESYNC") && has("ENABLE");
     if enables {
         let enable = session.send(Command::raw("ENABLE", "ENABLE QRESYNC")).await?;
+        session.setup.push(enable);
+    }
+    session.windows.clone_from(&options.windows);
+    if session.wants_uid_only() {
+        let enable = session.send(Command::raw("ENABLE", "ENABLE UIDONLY")).await?;
         session.setup.push(enable);
     }
     if session.capabilities.has("NAMESPACE") {
@@ -40,15 +46,22 @@ pub(super) async fn begin(
     Ok(())
 }
 
-/// Says who we are (RFC 2971); some servers serve only who does. Refusals do no harm.
+/// Says who we are (RFC 2971); some servers serve only who does, even if they do not offer to be
+/// told. Refusals do no harm.
 async fn introduce(session: &mut Session, options: &Options) -> Result<()> {
-    if !session.capabilities.has("ID") {
+    if !session.capabilities.has("ID") && options.id.is_empty() {
         return Ok(());
     }
     let mut id = b"ID (\"name\" ".to_vec();
     id.extend(quoted(options.name.as_bytes()));
     id.extend(b" \"version\" ");
     id.extend(quoted(options.version.as_bytes()));
+    for (name, value) in &options.id {
+        id.push(b' ');
+        id.extend(quoted(name.as_bytes()));
+        id.push(b' ');
+        id.extend(quoted(value.as_bytes()));
+    }
     id.extend(b")");
     session.send_unawaited(Command::raw("ID", id)).await
 }
@@ -62,7 +75,10 @@ impl Session {
         }
         match reply {
             Reply::Namespace(spaces) => self.note_naming(spaces)?,
-            Reply::Enabled(names) => self.qresync |= names.iter().any(|name| name == "QRESYNC"),
+            Reply::Enabled(names) => {
+                self.qresync |= names.iter().any(|name| name == "QRESYNC");
+                self.uid_only |= names.iter().any(|name| name == "UIDONLY");
+            }
             other => return Ok(Some(other)),
         }
         Ok(None)
@@ -83,10 +99,14 @@ impl Session {
         Ok(())
     }
 
-    /// Waits until what was asked of the server itself is answered. A refusal does no harm.
+    /// Waits until what was asked of the server itself is answered. A refusal does no harm, unless
+    /// it is one of everything.
     pub(super) async fn settle(&mut self) -> Result<()> {
         while let Some(&tag) = self.setup.first() {
-            self.end_of(tag, |_| ()).await?;
+            let end = self.end_of(tag, |_| ()).await?;
+            if self.peer.is_closed_by(&end) {
+                return Err(self.error("NAMESPACE", &end));
+            }
             self.setup.remove(0);
         }
         Ok(())

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 
 use super::command::{Command, set_parts};
 use super::folder::Opening;
-use super::look::{naming_items, sighting, tolerate_expunged};
+use super::look::{sighting, tolerate_expunged};
 use super::reply::Reply;
-use super::session::{Selected, Session, Tag};
+use super::session::{Session, Tag};
 use crate::model::{FolderName, IdSet, ItemId};
 use crate::platform::{Error, Result, Sighting};
 
@@ -72,11 +72,12 @@ impl Session {
         let is_open = self.selected.as_ref().is_some_and(|selected| selected.name == *folder);
         let [set] = &set_parts(ids)[..] else { return Ok(None) };
         let examine = self.examining(folder, None);
-        let fetch = Command::raw("FETCH", format!("UID FETCH {set} {}", naming_items()));
+        let fetch = Command::raw("FETCH", format!("UID FETCH {set} {}", self.naming_items()));
         let lengths = [&examine, &fetch].map(Command::plain_length);
         let is_little = ids.len() <= MESSAGES
             && lengths.iter().all(|length| length.is_some_and(|bytes| bytes <= BYTES));
-        if is_open || !is_little {
+        // What is asked of pages must not lie above the last id, and that is not known yet.
+        if is_open || !is_little || self.is_paged() {
             return Ok(None);
         }
         let examine = self.send(examine).await?;
@@ -88,13 +89,20 @@ impl Session {
     /// Reads the answers about a folder; `None` if they are not all that was asked for.
     async fn look_over(&mut self, glance: Glance<'_>) -> Result<Option<Vec<Sighting>>> {
         let Glance { folder, ids, examine, fetch, .. } = glance;
-        let opened = self.hear_opening(folder, examine).await?;
-        self.selected = opened.clone();
+        let mut opening = Opening::default();
+        let end = self.end_of(examine, |reply| opening.hear(reply)).await?;
+        let opened = match self.examined(folder, opening, end) {
+            Ok(opened) => opened.map(|(selected, _)| selected),
+            Err(Error::FolderGone(_) | Error::Refused { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        let is_open = opened.is_some();
+        self.selected = opened;
         let mut seen: BTreeMap<ItemId, Sighting> = BTreeMap::new();
         let hear = |reply| {
             let Reply::Fetch(fetched) = reply else { return false };
             // After a refused EXAMINE there is no answer, or one about another folder.
-            let sighting = sighting(fetched).filter(|s| opened.is_some() && ids.contains(s.id));
+            let sighting = sighting(fetched).filter(|s| is_open && ids.contains(s.id));
             sighting.is_some_and(|sighting| seen.insert(sighting.id, sighting).is_none())
         };
         let end = self.hear_to_end(fetch, hear).await?;
@@ -104,23 +112,5 @@ impl Session {
             Err(error) => return Err(error),
         };
         Ok(is_whole.then(|| seen.into_values().collect()))
-    }
-
-    /// Reads the answer to an EXAMINE; `None` if it does not open the folder.
-    async fn hear_opening(&mut self, folder: &FolderName, tag: Tag) -> Result<Option<Selected>> {
-        let mut opening = Opening::default();
-        let hear = |reply| {
-            opening.hear(reply);
-            false
-        };
-        let end = self.hear_to_end(tag, hear).await?;
-        match self.folder_settled("EXAMINE", folder, end) {
-            Ok(_) => match opening.complete() {
-                Some((epoch, next)) => self.opened(folder, &opening, epoch, next).map(Some),
-                None => Ok(None),
-            },
-            Err(Error::FolderGone(_) | Error::Refused { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
     }
 }

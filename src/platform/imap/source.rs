@@ -14,12 +14,13 @@ use super::reply::{Fetched, Reply, ranges};
 use super::saying::Status;
 use super::session::{Next, Session, Tag};
 use super::wire::Bodies;
-use super::{Imap, connect};
+use super::{Imap, Mode, connect};
 use crate::definition;
 use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, ItemId};
 use crate::platform::{
-    Changes, Error, FolderStatus, Message, Options, Refusal, Result, Source, Surveyed, Wanted,
+    Changes, Error, FolderStatus, Message, Options, Oversized, Refusal, Result, Source, Surveyed,
+    Wanted, Weighed,
 };
 
 /// Refusals in a row, with no message between them, that are still taken for single messages'.
@@ -41,6 +42,18 @@ impl Reader {
     pub(super) async fn connect(&self) -> Result<Session> {
         connect::sign_in(&self.account, &self.options, true).await
     }
+
+    /// Not all of the account's mail can be seen.
+    pub(super) fn hidden(&self, text: impl Into<String>, remedy: &'static str) -> Error {
+        let (host, user) = (self.account.endpoint.host.clone(), self.account.user.clone());
+        Error::Hidden { host, user, text: text.into(), remedy }
+    }
+}
+
+impl Mode for Reader {
+    fn account(&self) -> &definition::Account {
+        &self.account
+    }
 }
 
 #[async_trait]
@@ -58,6 +71,10 @@ impl Source for Imap<Reader> {
 
     async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed> {
         self.session.survey(wanted).await
+    }
+
+    async fn oversized(&mut self, among: &[Weighed], limit: u64) -> Result<Oversized> {
+        self.session.oversized(among, limit).await
     }
 
     async fn fetch(
@@ -108,10 +125,10 @@ impl Session {
         refused: &mut HashMap<ItemId, Refusal>,
     ) -> Result<()> {
         let mut sent: VecDeque<(Tag, String)> = VecDeque::new();
-        let mut sets: VecDeque<String> = set_parts(ids).into();
+        let mut sets: VecDeque<String> = self.sets(ids).into();
         if let Some((tag, first)) = asked {
             sent.push_back((tag, set_parts(&first).join(",")));
-            sets = set_parts(&ids.difference(&first)).into();
+            sets = self.sets(&ids.difference(&first)).into();
         }
         let mut delivered = HashSet::new();
         let mut in_a_row = 0;

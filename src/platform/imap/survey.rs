@@ -49,6 +49,9 @@ impl<C> Inquiry<'_, C> {
 impl<'a> Inquiry<'a, Command> {
     /// `None` if what is to be asked cannot be foretold, or not be sent ahead.
     fn new(session: &Session, at: usize, wanted: &Wanted<'a>) -> Option<Self> {
+        if session.is_paged() {
+            return None;
+        }
         let status = wanted.status;
         let now = status.cursor.as_ref().and_then(Mark::from_cursor)?;
         let then = wanted.then.and_then(Mark::from_cursor);
@@ -88,6 +91,8 @@ enum Outcome {
 impl Session {
     /// See [`crate::platform::Source::survey`].
     pub(super) async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed> {
+        // How folders are to be asked.
+        self.settle().await?;
         let (outcomes, listing) = self.survey_ahead(wanted).await?;
         // What is asked alone is asked after that listing.
         let is_open = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Open));
@@ -186,15 +191,18 @@ impl Session {
         inquiry: Inquiry<'_, Tag>,
         open: &mut Option<Selected>,
     ) -> Result<Outcome> {
-        let mut opening = Opening::default();
         *open = None;
-        let hear = |reply| {
-            opening.hear(reply);
-            false
-        };
-        let end = self.hear_to_end(inquiry.examine, hear).await?;
-        let mut found = match self.folder_settled("EXAMINE", inquiry.name, end) {
-            Ok(_) => self.found(&inquiry, opening, open),
+        let mut opening = Opening::default();
+        let end = self.end_of(inquiry.examine, |reply| opening.hear(reply)).await?;
+        let mut found = match self.examined(inquiry.name, opening, end) {
+            Ok(Some((selected, opening))) => {
+                let findings = Findings::new(inquiry.then, &selected, opening, self.qresync);
+                *open = Some(selected);
+                // Nothing, if it was asked the wrong questions.
+                let asked = inquiry.questions.iter().map(|(question, _)| question);
+                Ok(asked.eq(&findings.listings()).then_some(findings))
+            }
+            Ok(None) => Ok(None),
             Err(error) => Err(error),
         };
         let (questions, tags): (Vec<_>, Vec<_>) = inquiry.questions.into_iter().unzip();
@@ -219,27 +227,12 @@ impl Session {
         }
         match found {
             Ok(found) => Ok(match found.and_then(|mut found| found.conclude().ok()) {
-                Some(changes) => Outcome::Told(changes),
+                Some(changes) => Outcome::Told(self.as_shown(inquiry.name, changes)),
                 None => Outcome::Open,
             }),
             Err(Error::FolderGone(_)) => Ok(Outcome::Gone),
             Err(error) => Err(error),
         }
-    }
-
-    /// What a folder's opening tells; nothing, if it was asked the wrong questions.
-    fn found(
-        &mut self,
-        inquiry: &Inquiry<'_, Tag>,
-        opening: Opening,
-        open: &mut Option<Selected>,
-    ) -> Result<Option<Findings>> {
-        let Some((epoch, next)) = opening.complete() else { return Ok(None) };
-        let selected = self.opened(inquiry.name, &opening, epoch, next)?;
-        let findings = Findings::new(inquiry.then, &selected, opening, self.qresync);
-        *open = Some(selected);
-        let asked = inquiry.questions.iter().map(|(question, _)| question);
-        Ok(asked.eq(&findings.listings()).then_some(findings))
     }
 
     /// Reads to the end of a command; `each` says of a reply whether it brought something.

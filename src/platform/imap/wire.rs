@@ -18,7 +18,7 @@ use super::compress::Compressed;
 use super::frame::{ends_in_body, framed, names_messages};
 use super::patience::Patience;
 use crate::flow::{Memory, Room};
-use crate::model::fingerprint::ContentHasher;
+use crate::model::Normalisation;
 use crate::platform::{ContentDigest, Error, Options, Result};
 
 /// What is read from the socket at once, bytes.
@@ -83,6 +83,8 @@ pub(super) struct Wire {
     stream: Box<dyn Stream>,
     host: Arc<str>,
     idle: Duration,
+    /// How content digests are taken.
+    pub(super) normalisation: Normalisation,
     patience: Patience,
     patient: bool,
     input: BytesMut,
@@ -108,6 +110,7 @@ impl Wire {
             stream,
             host: host.into(),
             idle: options.idle,
+            normalisation: options.normalisation,
             patience: Patience::new(options.stall, options.talk),
             patient: false,
             input: BytesMut::new(),
@@ -361,7 +364,7 @@ impl Wire {
     }
 
     async fn digest(&mut self, size: usize) -> Result<ContentDigest> {
-        let mut hasher = ContentHasher::default();
+        let mut hasher = self.normalisation.hasher();
         let mut missing = size;
         while missing > 0 {
             if self.input.is_empty() {

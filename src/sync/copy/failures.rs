@@ -152,6 +152,15 @@ impl Copy<'_> {
     }
 }
 
+/// What the destination would say of a message larger than it takes.
+pub(super) fn too_big(size: u64, most: u64) -> Refusal {
+    let text = format!(
+        "the message has {size} bytes, and the destination takes {most}; if it takes more now, say \
+         so with `max_message` and `drover failed --retry`"
+    );
+    Refusal { code: Some("TOOBIG".into()), text, hopeless: true, ..NOTHING_SAID }
+}
+
 /// A refusal without a word.
 const NOTHING_SAID: Refusal = Refusal {
     code: None,

@@ -135,6 +135,7 @@ fn diff(
             gone.contains(r.id) || changes.items.iter().any(|item| item.id == r.id)
         }
         Gone::AllBut(_) => true,
+        Gone::Untold => unreachable!("this server tells"),
     };
     let needed: Vec<Record> = records.into_iter().filter(needed).collect();
     for page in needed.chunks(page) {

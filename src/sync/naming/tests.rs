@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::definition::NameRules;
 use crate::model::FolderName;
 
 fn slashes() -> Naming {
@@ -55,7 +56,7 @@ fn map(pairs: &[(&str, &str)]) -> FolderRules {
         None => FolderTarget::Path(FolderPath::parse(to)),
     };
     let pair = |(from, to): &(&str, &str)| (FolderPath::parse(from), target(to));
-    FolderRules { prefix: None, map: pairs.iter().map(pair).collect() }
+    FolderRules { map: pairs.iter().map(pair).collect(), ..FolderRules::default() }
 }
 
 const SENT: Option<Role> = Some(Role::Sent);
@@ -83,6 +84,16 @@ fn a_folder_goes_to_the_one_with_its_role_and_takes_its_subfolders_along() {
     let went = targets(&FolderRules::default(), &slashes(), &here, &there);
     // There is no trash at the destination: it keeps its name.
     assert_eq!(went, ["Sent Items", "Sent Items/2024", "Papierkorb"]);
+}
+
+#[test]
+fn a_folder_with_a_role_below_a_name_that_the_destination_keeps_takes_mail_and_no_folders() {
+    let names = NameRules { reserved: vec!["[Gmail]".into()], ..NameRules::default() };
+    let rules = FolderRules { names, ..FolderRules::default() };
+    let there = [("INBOX", Some(Role::Inbox)), ("[Gmail]/Sent Mail", SENT)];
+    let here = [("Sent Items", SENT), ("Sent Items/2024", None), ("[Gmail]/Work", None)];
+    let went = targets(&rules, &slashes(), &here, &there);
+    assert_eq!(went, ["[Gmail]/Sent Mail", "Sent Items/2024", "[Gmail]=/Work"]);
 }
 
 #[test]

@@ -18,8 +18,7 @@ use std::sync::Arc;
 use chrono::Utc;
 
 use crate::definition::Mailbox;
-use crate::model::fingerprint::NORMALISATION;
-use crate::model::{Folder, FolderName, FolderPath};
+use crate::model::{Folder, FolderName, FolderPath, Normalisation};
 use crate::platform::{FolderStatus, Naming};
 
 use super::lane::{Landing, Lane, at_destination, at_source};
@@ -93,18 +92,24 @@ pub async fn verify(
     progress.enter(Stage::Transferring);
     if let Some(mut begun) = writer.take() {
         let (from, to) = (mailbox.source.identity(), mailbox.destination.identity());
-        let begin = move || begun.begin(from, to, Utc::now()).map(|()| begun);
+        let how = mailbox.normalisation();
+        let begin = move || begun.begin(from, to, how, Utc::now()).map(|()| begun);
         writer = Some(blocking(begin).await?);
     }
-    let mut comparison =
-        Comparison { normalisation: NORMALISATION.into(), ..Comparison::default() };
+    let mut comparison = Comparison {
+        normalisation: mailbox.normalisation().name().into(),
+        ..Comparison::default()
+    };
     let mut sampled_of = 0;
     for group in groups {
         let mut work =
             Work { lane: &mut lane, mailbox, options, writer, progress, all, sampled_of: 0 };
-        comparison.folders.push(work.folder(&group).await?);
+        let mut compared = work.folder(&group).await?;
         sampled_of += work.sampled_of;
         writer = work.writer;
+        let in_part = group.sources.iter().filter(|(f, _)| lane.source.is_partial(&f.name));
+        compared.in_part = in_part.map(|(folder, _)| folder.path.to_string()).collect();
+        comparison.folders.push(compared);
     }
     if let Some(mut ended) = writer {
         blocking(move || ended.end()).await?;
@@ -253,7 +258,8 @@ pub async fn recheck(
     section: &manifest::Section,
     progress: &Progress,
 ) -> Result<Comparison, Error> {
-    let mut there = Landing::open(context, mailbox).await?;
+    let normalisation = Normalisation::named(&section.header.normalisation).unwrap_or_default();
+    let mut there = Landing::open(context, mailbox, normalisation).await?;
     progress.enter(Stage::Surveying);
     let folders = there.destination.folders().await.map_err(at_destination)?;
     progress.expect(section.folders.iter().map(|folder| folder.messages).sum(), 0);

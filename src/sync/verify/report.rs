@@ -69,6 +69,9 @@ pub struct FolderComparison {
     pub dates_differ: u64,
     /// Messages only the destination has; not known of a sample.
     pub others: u64,
+    /// Source folders that show a part of themselves only: what they hide was not compared.
+    #[serde(default)]
+    pub in_part: Vec<String>,
     /// The first differences, by name.
     pub differences: Vec<Difference>,
 }

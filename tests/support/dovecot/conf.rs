@@ -33,7 +33,17 @@ pub struct Builder {
     literal_minus: bool,
     pub(super) on_disk: bool,
     format: Format,
+    tokens: Option<Tokens>,
     raw: String,
+}
+
+/// What a server must know to validate access tokens (JWT) by itself.
+#[derive(Debug, Clone)]
+struct Tokens {
+    issuer: String,
+    /// PEM.
+    key: String,
+    mechanisms: String,
 }
 
 impl Default for Builder {
@@ -53,6 +63,7 @@ impl Default for Builder {
             literal_minus: false,
             on_disk: false,
             format: Format::Maildir,
+            tokens: None,
             raw: String::new(),
         }
     }
@@ -142,6 +153,14 @@ impl Builder {
         self
     }
 
+    /// Sign-in by these mechanisms with tokens of this issuer, signed with the key (PEM): the
+    /// user is the token's `email`.
+    pub fn tokens(mut self, issuer: &str, key: &str, mechanisms: &str) -> Self {
+        let (issuer, key, mechanisms) = (issuer.into(), key.into(), mechanisms.into());
+        self.tokens = Some(Tokens { issuer, key, mechanisms });
+        self
+    }
+
     /// Mail on disk instead of in memory.
     pub fn mail_on_disk(mut self) -> Self {
         self.on_disk = true;
@@ -192,6 +211,7 @@ impl Builder {
         let (unprivileged, ids) = (&who.unprivileged, format!("uid={} gid={}", who.uid, who.gid));
         let plugins = self.plugins();
         let master = self.master(dir);
+        let (tokens, mechanisms) = self.token_passdb(dir);
         let literals = if self.literal_minus { "imap_literal_minus = yes\n" } else { "" };
         let _ = write!(
             out,
@@ -202,16 +222,17 @@ log_path = {d}/log
 protocols = imap
 listen = {listen}
 {ssl}disable_plaintext_auth = {plaintext_refused}
-auth_mechanisms = plain login
+auth_mechanisms = plain login {mechanisms}
 auth_failure_delay = 0
 first_valid_uid = 1
 mail_location = {format}:{d}/mail/%u
 mail_max_userip_connections = {max_connections}
 mail_fsync = never
 maildir_stat_dirs = yes
-{literals}{capability}{plugins}{master}
+{literals}{capability}{plugins}{master}{tokens}
 passdb {{
   driver = static
+  mechanisms = plain login
   args = password={password}
 }}
 userdb {{
@@ -294,6 +315,28 @@ service stats {{
              quota_rule = *:storage={quota}\n  quota_grace = 0\n  \
              quota_max_mail_size = {max_size}\n}}\n"
         )
+    }
+
+    /// The database that validates tokens, and the mechanisms they come by.
+    fn token_passdb(&self, dir: &Path) -> (String, &str) {
+        let Some(Tokens { issuer, key, mechanisms }) = &self.tokens else {
+            return (String::new(), "");
+        };
+        let keys = dir.join("keys/default/RS256");
+        std::fs::create_dir_all(&keys).expect("make the directory of keys");
+        std::fs::write(keys.join("default"), key).expect("write a key");
+        let settings = dir.join("oauth2.conf.ext");
+        let text = format!(
+            "introspection_mode = local\nlocal_validation_key_dict = fs:posix:prefix={}/keys/\n\
+             username_attribute = email\nusername_format = %u\nissuers = {issuer}\n",
+            dir.display()
+        );
+        std::fs::write(&settings, text).expect("write oauth2.conf.ext");
+        let passdb = format!(
+            "passdb {{\n  driver = oauth2\n  mechanisms = {mechanisms}\n  args = {}\n}}\n",
+            settings.display()
+        );
+        (passdb, mechanisms)
     }
 
     fn master(&self, dir: &Path) -> String {

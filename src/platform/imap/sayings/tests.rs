@@ -20,7 +20,7 @@ const ALL: [During; 6] =
 
 #[test]
 fn every_row_is_found_by_its_own_example() {
-    for row in table::ROWS {
+    for row in table::rows() {
         let saying = said(&on_the_wire(&row.example));
         let when = if row.during.is_empty() { &ALL[..] } else { &row.during };
         let verdict = row.verdict(&saying.text.to_ascii_lowercase());
@@ -31,7 +31,7 @@ fn every_row_is_found_by_its_own_example() {
 
 #[test]
 fn what_is_looked_for_can_be_found() {
-    for row in table::ROWS {
+    for row in table::rows() {
         assert_eq!(row.text, row.text.to_ascii_lowercase(), "texts are compared in lower case");
         assert_eq!(row.code, row.code.to_ascii_uppercase(), "codes are compared in upper case");
         assert!(!(row.code.is_empty() && row.text.is_empty()), "{}", row.example);
@@ -284,6 +284,50 @@ fn what_may_help_a_refused_message_is_known() {
 }
 
 #[test]
+fn every_advice_is_found_by_its_own_example() {
+    for row in advice::ROWS {
+        assert_eq!(row.text, row.text.to_ascii_lowercase(), "texts are compared in lower case");
+        let saying = said(&on_the_wire(row.example));
+        let ways = if row.entered.is_empty() { &WAYS[..] } else { row.entered };
+        for &entered in ways {
+            let found = advice::find(&saying, entered).map(|found| found.advice);
+            assert_eq!(found, Some(row.advice), "{entered:?}: {}", row.example);
+        }
+    }
+}
+
+const WAYS: [Entered; 5] = [
+    Entered::Password,
+    Entered::Master,
+    Entered::Application,
+    Entered::Delegation,
+    Entered::Consent,
+];
+
+/// Else it would be tried again and again, and nobody would read the advice.
+#[test]
+fn what_there_is_advice_about_keeps_drover_out() {
+    for row in advice::ROWS {
+        let class = Sayings::default().read(&said(&on_the_wire(row.example)), During::SignIn).class;
+        assert!(matches!(class, Class::Credentials | Class::Forbidden), "{}", row.example);
+    }
+}
+
+#[test]
+fn advice_names_the_account_and_goes_by_how_it_was_entered() {
+    let failed = said("a NO AUTHENTICATE failed.");
+    let by = |entered| Sayings::advice(&failed, entered, "anna@acme.example").unwrap_or_default();
+    let application = by(Entered::Application);
+    assert!(application.contains("New-ServicePrincipal"), "{application}");
+    assert!(application.contains("Set-CASMailbox anna@acme.example -ImapEnabled"), "{application}");
+    let consent = by(Entered::Consent);
+    assert!(consent.contains("IMAP.AccessAsUser.All"), "{consent}");
+    assert!(by(Entered::Master).contains("FullAccess"));
+    // No other server of Google's kind says so.
+    assert_eq!(by(Entered::Delegation), "");
+}
+
+#[test]
 fn rows_of_a_preset_go_before_the_common_ones() {
     let own = Row {
         code: "OVERQUOTA".into(),
@@ -315,7 +359,7 @@ fn the_documentation_is_the_table() {
 
 fn page() -> String {
     let mut page = String::from(INTRODUCTION);
-    for row in table::ROWS {
+    for row in table::rows() {
         let what = match (&*row.code, &*row.text) {
             ("", text) => format!("“{text}”"),
             (code, "") => format!("`[{code}]`"),
@@ -326,7 +370,36 @@ fn page() -> String {
         let (does, wait, parks) = (reaction(row), wait(row.wait), stands(row));
         page += &format!("| {what} | {when} | {does} | {wait} | {parks} | `{}` |\n", row.example);
     }
+    page += ADVICE;
+    for row in advice::ROWS {
+        let ways: Vec<&str> = row.entered.iter().map(|&entered| entering(entered)).collect();
+        let ways = if ways.is_empty() { "any way".to_owned() } else { ways.join(", ") };
+        let advice = row.advice.replace("{user}", "*account*").replace('<', "\\<");
+        page += &format!("| `{}` | {ways} | {advice} |\n", row.example);
+    }
     page
+}
+
+const ADVICE: &str = "
+## What to do when drover is not let in
+
+`drover status` and `drover check --connect` say it with the account's name. Of other refusals they say
+what is known of the platform: where its app passwords are made, and where IMAP is switched on (see
+[platforms](platforms.md)). This table is written from `src/platform/imap/sayings/advice.rs`. What the
+places say where tokens are asked for is answered the same way; see [sign-in](sign-in.md).
+
+| for example | entered by | what to do |
+|---|---|---|
+";
+
+const fn entering(entered: Entered) -> &'static str {
+    match entered {
+        Entered::Password => "`password`",
+        Entered::Master => "`master-user`",
+        Entered::Application => "`client-credentials`",
+        Entered::Delegation => "`service-account`",
+        Entered::Consent => "`refresh-token`",
+    }
 }
 
 const INTRODUCTION: &str = "# What servers say, and what drover does
@@ -335,7 +408,7 @@ Read from the top: the first row that fits decides. Words in quotes are found an
 text, in upper or lower case; `[CODES]` are response codes (RFC 5530 and others). A refusal that
 no row knows concerns the one message or folder it was said of; while signing in, the credentials;
 a BYE that no row knows, the connection. This page is written from the table in
-`src/platform/imap/sayings/table.rs`, which also says where each row is known from.
+`src/platform/imap/sayings/table/`, which also says where each row is known from.
 
 | said | while | what drover does | waits | what stands still | for example |
 |---|---|---|---|---|---|

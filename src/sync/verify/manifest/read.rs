@@ -8,8 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::{End, Header, LONGEST_LINE, Message, Total, VERSION, hex};
-use crate::model::ItemId;
-use crate::model::fingerprint::NORMALISATION;
+use crate::model::{ItemId, Normalisation};
 use crate::sync::verify::entry::{Entry, FlagText};
 
 /// What is wrong with a manifest, and where.
@@ -63,9 +62,9 @@ pub fn check(manifest: impl BufRead) -> Result<Vec<Section>, Wrong> {
                 "the manifest's format is {version}, this drover reads {VERSION}"
             )));
         }
-        if *normalisation != NORMALISATION {
+        if Normalisation::named(normalisation).is_none() {
             return Err(lines.wrong(format!(
-                "digests were taken under `{normalisation}`, this drover takes `{NORMALISATION}`"
+                "digests were taken under `{normalisation}`, which this drover does not know"
             )));
         }
         let line = lines.line;

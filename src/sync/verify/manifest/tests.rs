@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::ItemId;
+use crate::model::{ItemId, Normalisation};
 use crate::sync::verify::entry::{Entry, FlagText};
 
 fn entry(n: u8) -> Entry {
@@ -29,7 +29,14 @@ fn section(to: &str) -> String {
         Ok(())
     }));
     let written = DateTime::from_timestamp(1_700_000_000, 0).unwrap();
-    writer.begin("imap://a@old:993".into(), format!("imap://{to}@new:993"), written).unwrap();
+    writer
+        .begin(
+            "imap://a@old:993".into(),
+            format!("imap://{to}@new:993"),
+            Normalisation::Content,
+            written,
+        )
+        .unwrap();
     writer.total("Empty").unwrap();
     for n in [1, 2] {
         writer.message("INBOX", &entry(n)).unwrap();

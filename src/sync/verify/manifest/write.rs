@@ -7,7 +7,7 @@ use ring::digest;
 use serde::Serialize;
 
 use super::{End, Header, Message, Total, VERSION, hex};
-use crate::model::fingerprint::NORMALISATION;
+use crate::model::Normalisation;
 use crate::sync::verify::entry::Entry;
 
 /// Lines are handed on in pieces of about this size, bytes.
@@ -44,6 +44,7 @@ impl Writer {
         &mut self,
         source: String,
         destination: String,
+        normalisation: Normalisation,
         written: DateTime<Utc>,
     ) -> io::Result<()> {
         self.line(&Header {
@@ -52,7 +53,7 @@ impl Writer {
             written,
             source,
             destination,
-            normalisation: NORMALISATION.into(),
+            normalisation: normalisation.name().into(),
         })
     }
 

@@ -1,0 +1,172 @@
+//! Who one is, and what one may. What people can do about it, `advice` says.
+
+use super::*;
+
+pub(super) const ROWS: &[Row] = &[
+    // Yahoo: further tries prolong the lock.
+    row(
+        "",
+        "too many bad auth attempts",
+        ANY,
+        Class::Credentials,
+        SOON,
+        Mailbox,
+        "NO [AUTHENTICATIONFAILED] (#AUTH005) Too many bad auth attempts.",
+    ),
+    // Microsoft 365: the token's hour is over, said on any command and as BYE.
+    row(
+        "",
+        "accesstokenexpired",
+        ANY,
+        Class::Expired,
+        SOON,
+        Connection,
+        "BYE Session invalidated - AccessTokenExpired",
+    ),
+    // Gmail (imapsync FAQ.Gmail).
+    row(
+        "",
+        "session expired",
+        ANY,
+        Class::Expired,
+        SOON,
+        Connection,
+        "BYE Session expired, please login again.",
+    ),
+    // RFC 5530.
+    row(
+        "EXPIRED",
+        "",
+        ANY,
+        Class::Expired,
+        SOON,
+        Connection,
+        "NO [EXPIRED] That password is not valid any more",
+    ),
+    row(
+        "AUTHENTICATIONFAILED",
+        "",
+        ANY,
+        Class::Credentials,
+        SOON,
+        Mailbox,
+        "NO [AUTHENTICATIONFAILED] Invalid credentials (Failure)",
+    ),
+    // Gmail: an app password is needed, or a sign-in with a browser.
+    row(
+        "",
+        "application-specific password required",
+        ANY,
+        Class::Credentials,
+        SOON,
+        Mailbox,
+        "NO [ALERT] Application-specific password required: https://support.google.com/ (Failure)",
+    ),
+    row(
+        "",
+        "log in via your web browser",
+        ANY,
+        Class::Credentials,
+        SOON,
+        Mailbox,
+        "NO [ALERT] Please log in via your web browser: https://support.google.com/ (Failure)",
+    ),
+    row(
+        "",
+        "not enabled for imap",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO [ALERT] Your account is not enabled for IMAP use",
+    ),
+    row(
+        "",
+        "imap access is disabled",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO IMAP access is disabled for your account",
+    ),
+    // Microsoft 365 (imapsync FAQ.Office365): the token is right, but the mailbox has no licence,
+    // no IMAP, or is not open to who signed in. Not the network's fault.
+    row(
+        "",
+        "authenticated but not connected",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "BAD User is authenticated but not connected.",
+    ),
+    // Zoho; the words are uncertain.
+    row(
+        "",
+        "yet to enable imap",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO [ALERT] You are yet to enable IMAP for your account. Please contact your administrator",
+    ),
+    // NetEase, on the first folder that is opened by who did not introduce himself.
+    row(
+        "",
+        "unsafe login",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO SELECT Unsafe Login. Please contact kefu@188.com for help",
+    ),
+    // Microsoft: no password would do.
+    row(
+        "",
+        "basic authentication is disabled",
+        &[SignIn],
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO Basic authentication is disabled.",
+    ),
+    // RFC 5530. While signing in they are about the account, later about one thing in it.
+    row(
+        "AUTHORIZATIONFAILED",
+        "",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO [AUTHORIZATIONFAILED] No such authorization-ID",
+    ),
+    row(
+        "PRIVACYREQUIRED",
+        "",
+        ANY,
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO [PRIVACYREQUIRED] Connection offers no privacy",
+    ),
+    row(
+        "CONTACTADMIN",
+        "",
+        &[SignIn],
+        Class::Forbidden,
+        SOON,
+        Mailbox,
+        "NO [CONTACTADMIN] Your account is locked",
+    ),
+    row("NOPERM", "", &[SignIn], Class::Forbidden, SOON, Mailbox, "NO [NOPERM] Access denied"),
+    row("NOPERM", "", ANY, Class::Permanent, SOON, Folder, "NO [NOPERM] Access denied"),
+    row(
+        "CONTACTADMIN",
+        "",
+        ANY,
+        Class::Permanent,
+        SOON,
+        Folder,
+        "NO [CONTACTADMIN] The folder is damaged",
+    ),
+];
