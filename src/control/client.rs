@@ -1,12 +1,16 @@
 //! The command line's end of the control socket.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
 use super::protocol::{Reply, Request};
+
+/// A daemon that has not answered what it has in memory by then does nothing any more.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that answers.
 #[derive(Debug)]
@@ -28,6 +32,12 @@ pub enum ClientError {
     /// It went away, or does not speak this version's language.
     #[error("the daemon did not answer: {0}; see its log")]
     Broken(String),
+    /// It is there and says nothing.
+    #[error(
+        "the daemon has said nothing for {} s; look at its log, and restart it if it is stuck",
+        PATIENCE.as_secs()
+    )]
+    Silent,
 }
 
 impl Client {
@@ -44,7 +54,8 @@ impl Client {
         }
     }
 
-    /// Sends a request and waits for its result; `progress` sees what comes before.
+    /// Sends a request and waits for its result; `progress` sees what comes before. What takes
+    /// long by its nature is waited for as long as it takes.
     pub async fn ask(
         self,
         request: &Request,
@@ -68,10 +79,12 @@ impl Client {
         if let (Ok(()), Some(n)) = (&sent, request.upload()) {
             sent = tokio::io::copy(&mut upload.take(n), self.stream.get_mut()).await.map(drop);
         }
+        let patience = if request.is_brief() { PATIENCE } else { Duration::MAX };
         let mut line = String::new();
         loop {
             line.clear();
-            match self.stream.read_line(&mut line).await {
+            let read = tokio::time::timeout(patience, self.stream.read_line(&mut line)).await;
+            match read.map_err(|_| ClientError::Silent)? {
                 Ok(0) => {
                     let cause = sent.err().map_or("it hung up".into(), |error| error.to_string());
                     return Err(ClientError::Broken(cause));

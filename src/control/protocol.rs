@@ -65,6 +65,11 @@ pub enum Request {
 }
 
 impl Request {
+    /// Is it answered from what the daemon has in memory, with no mail server in between?
+    pub(super) const fn is_brief(&self) -> bool {
+        matches!(self, Self::Ping | Self::Status { .. } | Self::Reload)
+    }
+
     /// How many bytes follow the request's line.
     pub const fn upload(&self) -> Option<u64> {
         match self {

@@ -174,6 +174,21 @@ async fn clients_that_are_silent_slow_or_gone_hold_up_nobody() {
     assert!(answer.unwrap().is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_says_nothing_is_not_waited_for_for_ever() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("drover.sock");
+    let _listener = tokio::net::UnixListener::bind(&path).unwrap();
+    let client = Client::connect(&path).await.unwrap().unwrap();
+    let answer = client.ask(&Request::Status { name: None }, |_| {}).await;
+    assert!(matches!(answer, Err(ClientError::Silent)), "{answer:?}");
+    // A comparison takes as long as it takes.
+    let client = Client::connect(&path).await.unwrap().unwrap();
+    let compare = serde_json::from_str(r#"{"op":"verify"}"#).unwrap();
+    let asking = client.ask(&compare, |_| {});
+    assert!(tokio::time::timeout(Duration::from_secs(24 * 3600), asking).await.is_err());
+}
+
 #[tokio::test]
 async fn a_client_that_closed_its_half_is_still_answered() {
     let daemon = Daemon::start().await;

@@ -2,6 +2,7 @@
 //! secrets, the daemon as a child process, and its commands.
 
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ use super::Dovecot;
 
 /// Whatever is waited for should be there long before.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A command that takes longer is stuck. Longer than any that gives up by itself.
+const COMMAND: Duration = Duration::from_secs(180);
 
 /// One installation of drover. The daemon is killed when this is dropped.
 pub struct Drover {
@@ -58,9 +61,14 @@ impl Drover {
         command
     }
 
-    /// Runs a command to its end.
+    /// Runs a command to its end, or kills it when it is stuck.
+    #[track_caller]
     pub fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("run drover")
+        let mut command = assert_cmd::Command::from_std(self.command(arguments));
+        let output = command.timeout(COMMAND).output().expect("run drover");
+        let is_stuck = output.status.signal() == Some(9);
+        assert!(!is_stuck, "drover {} is stuck:\n{}", arguments.join(" "), self.log());
+        output
     }
 
     /// Runs a command that must exit with `code`, and returns what it printed.
@@ -121,6 +129,11 @@ impl Drover {
 
     /// Waits until the daemon is gone and returns its exit code.
     pub fn wait(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + PATIENCE;
+        while self.is_running() {
+            assert!(Instant::now() < deadline, "drover does not end:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let mut daemon = self.daemon.take().expect("the daemon runs");
         daemon.wait().expect("wait for drover").code()
     }

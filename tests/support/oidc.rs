@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use drover::definition::{ClientProof, Grant, RefreshClient, SecretRef};
 use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, PublicKeyData};
@@ -19,6 +20,9 @@ pub const SECRET: &str = "Hirtenhund-4f7a-secret";
 
 /// The service account that may act for users.
 const SERVICE_ACCOUNT: &str = "drover@project.example";
+
+/// It answers at once, or never.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running server, and the secrets of its clients as files.
 pub struct Oidc {
@@ -183,6 +187,7 @@ impl Oidc {
 
     fn http(&self, method: &str, path: &str, body: &str) -> Value {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("reach it");
+        stream.set_read_timeout(Some(PATIENCE)).expect("set a timeout");
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n\r\n"
