@@ -5,13 +5,18 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use drover::definition::{Labels, MaxDelete};
+use drover::flow::Memory;
 use drover::model::PassKind;
+use drover::platform::{self, Options};
 use drover::sync::{Error, Report};
 use support::mail::message;
+use support::platform::inbox;
 use support::standin::{Builder, MailboxBuilder, Standin};
 use support::{Dovecot, World, note, subjects};
+use tokio::sync::mpsc;
 
 /// `anna` at Gmail, and at a Dovecot where all of it is to be carried, removals too.
 struct Stage {
@@ -272,6 +277,25 @@ async fn labels_become_keywords_of_a_message_that_is_copied_once() {
     user.command(&format!("UID STORE {} +X-GM-LABELS (New)", uids[0]));
     stage.settle(PassKind::Delta).await;
     assert_eq!(keywords("INBOX"), "muy_importante new");
+}
+
+#[tokio::test]
+async fn labels_that_become_keywords_hold_nobody_up_once_nobody_listens() {
+    let mut stage = Stage::new(|mailbox| mailbox.notes("INBOX", ["one", "two", "three"])).await;
+    stage.labels(Labels::Keywords);
+    let account = &stage.world.mailbox.source;
+    let mut source = platform::source(account, &Options::default()).await.unwrap();
+    let (epoch, items) = source.list(&inbox()).await.unwrap();
+    let ids = items.iter().map(|item| item.id).collect();
+    let (out, mut messages) = mpsc::channel(1);
+    let leave = async {
+        messages.recv().await.unwrap();
+        messages.close();
+    };
+    let (inbox, memory) = (inbox(), Memory::new(1 << 20));
+    let fetch = source.fetch(&inbox, epoch, &ids, &memory, &out);
+    let both = async { tokio::join!(fetch, leave) };
+    tokio::time::timeout(Duration::from_secs(20), both).await.expect("the fetch ends").0.unwrap();
 }
 
 #[tokio::test]

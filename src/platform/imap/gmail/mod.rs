@@ -322,6 +322,8 @@ impl Source for Gmail {
                     message.flags = with_labels;
                 }
                 if out.send(message).await.is_err() {
+                    // Or whoever fetches would wait for room for ever.
+                    receive.close();
                     break;
                 }
             }
