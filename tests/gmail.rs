@@ -281,7 +281,9 @@ async fn labels_become_keywords_of_a_message_that_is_copied_once() {
 
 #[tokio::test]
 async fn labels_that_become_keywords_hold_nobody_up_once_nobody_listens() {
-    let mut stage = Stage::new(|mailbox| mailbox.notes("INBOX", ["one", "two", "three"])).await;
+    // More than fit into the channels between.
+    let texts = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+    let mut stage = Stage::new(move |mailbox| mailbox.notes("INBOX", texts)).await;
     stage.labels(Labels::Keywords);
     let account = &stage.world.mailbox.source;
     let mut source = platform::source(account, &Options::default()).await.unwrap();
