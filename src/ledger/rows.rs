@@ -385,6 +385,29 @@ pub struct PassRecord {
     pub error: Option<String>,
 }
 
+impl PassRecord {
+    /// A pass that an error stopped, of which nothing was counted.
+    pub fn failed(
+        kind: PassKind,
+        began: DateTime<Utc>,
+        ended: DateTime<Utc>,
+        error: String,
+    ) -> Self {
+        Self {
+            kind,
+            began,
+            ended,
+            accounts: Accounts::default(),
+            bytes: 0,
+            flag_changes: 0,
+            moves: 0,
+            removed: 0,
+            in_part: 0,
+            error: Some(error),
+        }
+    }
+}
+
 /// Counts of a folder's rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {

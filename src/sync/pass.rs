@@ -50,23 +50,8 @@ pub async fn run(
         Ok(report) => report.record.clone(),
         Err(Error::Stopped) => return outcome,
         Err(error) => {
-            let done = progress.read();
-            let error = Some(error.to_string());
-            let accounts = Accounts::default();
-            let (ended, bytes) = (Utc::now(), done.bytes);
-            let (flag_changes, moves, removed, in_part) = (0, 0, 0, 0);
-            PassRecord {
-                kind,
-                began,
-                ended,
-                accounts,
-                bytes,
-                flag_changes,
-                moves,
-                removed,
-                in_part,
-                error,
-            }
+            let failed = PassRecord::failed(kind, began, Utc::now(), error.to_string());
+            PassRecord { bytes: progress.read().bytes, ..failed }
         }
     };
     if let Err(error) = ledger.commit(vec![Change::AddPass(record)]).await {

@@ -147,16 +147,5 @@ impl Controller {
 }
 
 fn failed_pass(run: &herd::Run, now: DateTime<Utc>, failed: &Failed) -> PassRecord {
-    PassRecord {
-        kind: run.kind,
-        began: run.began,
-        ended: now,
-        accounts: crate::model::Accounts::default(),
-        bytes: 0,
-        flag_changes: 0,
-        moves: 0,
-        removed: 0,
-        in_part: 0,
-        error: Some(failed.message.clone()),
-    }
+    PassRecord::failed(run.kind, run.began, now, failed.message.clone())
 }

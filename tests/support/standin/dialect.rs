@@ -143,7 +143,8 @@ pub(super) fn has(capabilities: &str, name: &str) -> bool {
     capabilities.split(' ').any(|c| c == name || c.split_once('=').is_some_and(|(c, _)| c == name))
 }
 
-fn plain() -> Dialect {
+/// A server without quirks. The others say in what they differ.
+pub(super) fn plain() -> Dialect {
     let before = "IMAP4rev1 SASL-IR LITERAL+ ID ENABLE AUTH=PLAIN AUTH=XOAUTH2 AUTH=OAUTHBEARER";
     let after = "IMAP4rev1 LITERAL+ ID ENABLE NAMESPACE CHILDREN UNSELECT UIDPLUS MOVE IDLE \
                  CONDSTORE ESEARCH LIST-EXTENDED LIST-STATUS SPECIAL-USE STATUS=SIZE OBJECTID \

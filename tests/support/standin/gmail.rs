@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::super::utf7;
 use super::account::{Account, FolderId, MessageId, Role, header};
-use super::dialect::{Dialect, Keywords, Kind, Says};
+use super::dialect::{Dialect, Kind, Says, plain};
 use super::parse::Arg;
 use super::session::{Done, Stop};
 
@@ -58,16 +58,8 @@ pub(super) fn dialect(prefix: &str, names: Names) -> Dialect {
         tells_capabilities: true,
         id: "(\"name\" \"GImap\" \"vendor\" \"Google, Inc.\")",
         folders,
-        keywords: Keywords::All,
         append_limit: LARGEST,
         connections: 15,
-        window: None,
-        status_counts_all: false,
-        message_limit: None,
-        first_uid: 1,
-        uid_step: 1,
-        errors: usize::MAX,
-        admin: None,
         says: Says {
             done: |verb| match verb {
                 "CAPABILITY" => "Thats all she wrote! a640c23a62f3a".into(),
@@ -91,6 +83,7 @@ pub(super) fn dialect(prefix: &str, names: Names) -> Dialect {
             arguments: "BAD Could not parse command",
             expired: "BYE Session expired, please login again.",
         },
+        ..plain()
     }
 }
 

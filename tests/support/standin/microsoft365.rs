@@ -2,7 +2,7 @@
 //! clients show. What nobody outside has verified is marked as uncertain.
 
 use super::account::{Role, header_lines};
-use super::dialect::{Dialect, Keywords, Kind, Says};
+use super::dialect::{Dialect, Keywords, Kind, Says, plain};
 use super::server::User;
 use super::session::Stop;
 
@@ -59,19 +59,12 @@ pub(super) fn dialect() -> Dialect {
         greeting: "* OK The Microsoft Exchange IMAP4 service is ready. [UwBUAEEATgBEAA==]".into(),
         before: BEFORE.into(),
         after: AFTER.into(),
-        tells_capabilities: false,
         id: "(\"name\" \"Microsoft.Exchange.Imap4.Imap4Server\" \"version\" \"15.20\")",
         folders,
         keywords: Keywords::Only(&["$MDNSent"]),
         append_limit: LARGEST,
         connections: 20,
-        window: None,
-        status_counts_all: false,
-        message_limit: None,
-        first_uid: 1,
-        uid_step: 1,
         errors: 10,
-        admin: None,
         says: Says {
             done: |verb| format!("{verb} completed."),
             signed_in: |_| "AUTHENTICATE completed.".into(),
@@ -86,6 +79,7 @@ pub(super) fn dialect() -> Dialect {
             arguments: "BAD Command Argument Error. 11",
             expired: "BYE Session invalidated - AccessTokenExpired",
         },
+        ..plain()
     }
 }
 

@@ -2,7 +2,7 @@
 //! (RFC 9586, RFC 9394), limits on one command (RFC 9738), and answers that are wrong.
 
 use super::account::Role;
-use super::dialect::{Dialect, Keywords, Kind, Says};
+use super::dialect::{Dialect, Kind, Says, plain};
 use super::session::Stop;
 use super::write;
 
@@ -31,20 +31,15 @@ pub(super) fn dialect() -> Dialect {
         greeting: "* OK Welcome! IMAP Server up and ready to accept your request".into(),
         before: OFFERED.into(),
         after: after(AT_ONCE),
-        tells_capabilities: false,
         id: "(\"name\" \"Yahoo\" \"vendor\" \"Yahoo! Inc.\")",
         folders: folders.map(|(name, role)| (name.into(), role, true)).into(),
-        keywords: Keywords::All,
         append_limit: 41_697_280,
         // Uncertain.
         connections: 5,
         window: Some(WINDOW),
-        status_counts_all: false,
         message_limit: Some(AT_ONCE),
         first_uid: 107,
         uid_step: 3,
-        errors: usize::MAX,
-        admin: None,
         says: Says {
             done: |verb| format!("{verb} completed"),
             signed_in: |_| "AUTHENTICATE completed".into(),
@@ -59,6 +54,7 @@ pub(super) fn dialect() -> Dialect {
             arguments: "BAD [CLIENTBUG] Bad arguments in the command",
             expired: "BYE [UNAVAILABLE] Session expired",
         },
+        ..plain()
     }
 }
 

@@ -123,8 +123,10 @@ impl Gmail {
         if selected.messages == 0 {
             return Ok((selected.epoch, Vec::new()));
         }
-        let all = session.all_ids().await?;
-        let ids = only.map_or(all.clone(), |only| all.intersection(only));
+        let ids = match only {
+            Some(only) => session.there(only).await?,
+            None => session.all_ids().await?,
+        };
         let placement = self.placement.as_ref();
         let mut told: HashMap<ItemId, (Item, Vec<Vec<u8>>)> = HashMap::new();
         let each = |uid, fetched: Fetched| {
@@ -322,11 +324,11 @@ impl Source for Gmail {
                     message.flags = with_labels;
                 }
                 if out.send(message).await.is_err() {
-                    // Or whoever fetches would wait for room for ever.
-                    receive.close();
                     break;
                 }
             }
+            // Nobody listens any more: else whoever fetches would wait for room for ever.
+            drop(receive);
         };
         tokio::join!(fetch, give).0
     }

@@ -60,6 +60,10 @@ const TOKENS: &[Entered] = &[Application, Delegation, Consent];
 const PASSWORDS: &[Entered] = &[Password, Master];
 const ANY: &[Entered] = &[];
 
+/// What Google wants before it lets a new program in.
+const CONFIRM: &str = "sign in once as {user} in a browser and confirm that the try was yours; then use an \
+     app password (https://myaccount.google.com/apppasswords) or a token";
+
 pub(super) const ROWS: &[Advice] = &[
     // ---- Gmail and Google Workspace (imapsync FAQ.Gmail, unless noted).
     advice(
@@ -72,16 +76,14 @@ pub(super) const ROWS: &[Advice] = &[
     advice(
         "log in via your web browser",
         ANY,
-        "sign in once as {user} in a browser and confirm that the try was yours; then use an app \
-         password (https://myaccount.google.com/apppasswords) or a token",
+        CONFIRM,
         "NO [ALERT] Please log in via your web browser: https://support.google.com/ (Failure)",
     ),
     // S22.Imap issue 116.
     advice(
         "web login required",
         ANY,
-        "sign in once as {user} in a browser and confirm that the try was yours; then use an app \
-         password (https://myaccount.google.com/apppasswords) or a token",
+        CONFIRM,
         "NO [WEBALERT https://accounts.google.com/] Web login required.",
     ),
     // The words are uncertain.
