@@ -3,8 +3,10 @@
 use std::fmt;
 use std::ops::RangeInclusive;
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use chrono::{DateTime, FixedOffset};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Flags;
 
@@ -34,9 +36,33 @@ pub struct Epoch(pub u64);
 ///
 /// For IMAP: UIDVALIDITY, UIDNEXT, HIGHESTMODSEQ and the number of messages. Only the platform
 /// that wrote it reads it; the ledger keeps it once everything surveyed up to it is settled.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Cursor(pub Vec<u8>);
+
+/// As base64: it may hold many thousand bytes, where a whole set of ids is in it.
+impl Serialize for Cursor {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Cursor {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        /// Earlier ledgers have numbers.
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Written {
+            Text(String),
+            Numbers(Vec<u8>),
+        }
+        match Written::deserialize(deserializer)? {
+            Written::Text(text) => {
+                BASE64_STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+            }
+            Written::Numbers(bytes) => Ok(Self(bytes)),
+        }
+    }
+}
 
 /// 64 bits over the headers that name a message, the same on every platform that keeps them.
 ///

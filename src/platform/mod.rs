@@ -53,6 +53,9 @@ pub struct FolderStatus {
     pub next: Option<ItemId>,
     /// Where a survey made now would end; absent if the platform cannot tell that cheaply.
     pub cursor: Option<Cursor>,
+    /// Whose ids it shows, where several folders show messages of one store: a message that has the
+    /// same id in two of them is one message in two places. `None`: its ids are its own.
+    pub store: Option<FolderName>,
 }
 
 /// A folder whose changes are wanted.
@@ -410,6 +413,16 @@ pub trait Destination: Account {
     /// Moves messages of one folder to another, in order. Answers where each landed, `None` for
     /// one whose place is unknown (it was gone, or the server did not say: look it up).
     async fn move_items(
+        &mut self,
+        from: &FolderName,
+        epoch: Epoch,
+        ids: &[ItemId],
+        to: &FolderName,
+    ) -> Result<Vec<Option<ItemId>>>;
+
+    /// Copies messages of one folder to another, in order, without their bytes being sent once
+    /// more. Answers as [`Destination::move_items`] does.
+    async fn copy_items(
         &mut self,
         from: &FolderName,
         epoch: Epoch,

@@ -1,7 +1,7 @@
 //! A job from its beginning to its end: the folder is made and opened, what is new arrives in the
 //! source's order, and what else is planned follows.
 
-use crate::ledger::{Change, Overview, Record};
+use crate::ledger::{Change, FolderNo, Overview, Record};
 use crate::model::{Flags, FolderName, FolderPath, IdSet, Item, ItemId};
 use crate::platform::{self, Naming, Opened, Source};
 
@@ -26,7 +26,7 @@ impl Job {
                 Arrival::Refile { item, of } => {
                     self.flags && item_flags(item, &of.flags, self.deletes) != of.flags
                 }
-                Arrival::Copy(_) | Arrival::Adopt { .. } | Arrival::Move { .. } => true,
+                other => other.lands() || matches!(other, Arrival::Adopt { .. }),
             };
             f.arrivals.iter().any(arrives)
                 || !f.flags.is_empty()
@@ -186,6 +186,7 @@ impl Job {
         let arrivals = std::mem::take(&mut self.folders[folder].arrivals);
         let mut copies: Vec<Item> = Vec::new();
         let mut moves: Vec<(Item, Departed)> = Vec::new();
+        let mut agains: Vec<(Item, FolderNo)> = Vec::new();
         let mut last = None;
         let mut arrivals = arrivals.into_iter();
         loop {
@@ -193,6 +194,11 @@ impl Job {
             let is_end = arrival.is_none();
             let kind = arrival.as_ref().map(std::mem::discriminant);
             if kind != last {
+                if !agains.is_empty() {
+                    // What cannot be copied there is carried over.
+                    copies =
+                        self.copy_again(lane, folder, opened, std::mem::take(&mut agains)).await?;
+                }
                 if !copies.is_empty() {
                     let failures = if counts.failed + counts.skipped > 0 {
                         self.ledger.failures(no).await?
@@ -222,6 +228,7 @@ impl Job {
             match arrival {
                 Some(Arrival::Copy(item)) => copies.push(item),
                 Some(Arrival::Move { item, of }) => moves.push((item, of)),
+                Some(Arrival::Again { item, of }) => agains.push((item, of)),
                 // Done above: they change nothing of the order.
                 Some(Arrival::Refile { .. } | Arrival::Adopt { .. }) | None => {}
             }
@@ -382,6 +389,5 @@ fn spellings(target: &Target, naming: &Naming) -> Vec<(FolderName, FolderPath)> 
 }
 
 fn brings(folder: &FolderPlan) -> bool {
-    let arrives = |a: &Arrival| matches!(a, Arrival::Copy(_) | Arrival::Move { .. });
-    folder.arrivals.iter().any(arrives) || !folder.relocations.is_empty()
+    folder.arrivals.iter().any(Arrival::lands) || !folder.relocations.is_empty()
 }

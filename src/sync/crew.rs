@@ -161,7 +161,15 @@ struct Further {
 }
 
 impl Further {
-    async fn work(self, mut promised: Option<Promised>) -> (Vec<Job>, Option<Error>) {
+    async fn work(self, promised: Option<Promised>) -> (Vec<Job>, Option<Error>) {
+        // Others wait for its jobs: a panic must not let them wait for ever.
+        let guard = self.halt.clone().drop_guard();
+        let done = self.work_off(promised).await;
+        guard.disarm();
+        done
+    }
+
+    async fn work_off(self, mut promised: Option<Promised>) -> (Vec<Job>, Option<Error>) {
         let mut done = Vec::new();
         while !self.halt.is_cancelled() {
             let open = || Promised::open(&self.context, &self.mailbox);
@@ -218,12 +226,18 @@ async fn worker(
     }
     let made = halt.run_until_cancelled(queue.opened()).await.unwrap_or_default();
     while !halt.is_cancelled() && !lane.recalled.is_cancelled() {
-        let claimed = lane.upcoming.take();
-        let Some(mut job) = claimed.or_else(|| queue.pop()) else { break };
+        let next = match lane.upcoming.take() {
+            Some(claimed) => Some(claimed),
+            None => next(&lane.recalled, queue, halt).await,
+        };
+        let Some(mut job) = next else { break };
         job.stop = halt.clone();
         job.note_made(&made);
         match job.run(&mut lane).await {
-            Ok(Ended::Done) => done.push(job),
+            Ok(Ended::Done) => {
+                queue.done(job.place.no);
+                done.push(job);
+            }
             Ok(Ended::Recalled) => queue.give_back(job),
             Err(error) => {
                 halt.cancel();
@@ -236,4 +250,18 @@ async fn worker(
         queue.give_back(job);
     }
     (done, lane, None)
+}
+
+/// The next job, unless the lane is not to be waited with.
+async fn next(
+    recalled: &CancellationToken,
+    queue: &Queue,
+    halt: &CancellationToken,
+) -> Option<Job> {
+    tokio::select! {
+        biased;
+        () = halt.cancelled() => None,
+        () = recalled.cancelled() => None,
+        job = queue.next() => job,
+    }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Job {
     pub(crate) places: Arc<BTreeMap<PlaceNo, Place>>,
     pub(crate) place: Place,
     pub(crate) folders: Vec<FolderPlan>,
+    /// Places whose jobs are to be done first.
+    pub(crate) after: BTreeSet<PlaceNo>,
     pub(crate) followed: Vec<FollowedFolder>,
     /// Folders that something of is still moved by another job: their cursors wait.
     pub(crate) entangled: Arc<BTreeSet<FolderNo>>,

@@ -3,7 +3,7 @@
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
 //!   `basis`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `moves`, `flags`, `departures`, `mend`, `renewed` and `allowance` are its parts.
+//!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `again`, `moves`, `flags`, `departures`, `mend`, `renewed` and `allowance` are its parts.
 //! - `preflight` looks at both sides before the seed, for what will not go as expected.
 //! - `verify` compares both sides without the ledger.
 //!
@@ -19,6 +19,7 @@ use crate::flow::{Budgets, Connections, Memory, Rates};
 use crate::ledger::{Ledger, PassRecord};
 use crate::platform;
 
+mod again;
 mod allowance;
 mod arrive;
 mod basis;

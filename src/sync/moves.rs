@@ -89,7 +89,7 @@ impl Job {
 
     /// Looks up moved messages whose new ids the server did not tell. One that is nowhere was
     /// taken away by its user.
-    async fn find_moved(
+    pub(super) async fn find_moved(
         &self,
         lane: &mut Lane,
         opened: &Opened,

@@ -242,6 +242,7 @@ impl Pass<'_> {
                 places: Arc::clone(&places),
                 place: place.clone(),
                 folders: Vec::new(),
+                after: BTreeSet::new(),
                 followed: Vec::new(),
                 entangled: Arc::clone(&entangled),
                 rules: rules_digest(self.mailbox),
@@ -259,6 +260,7 @@ impl Pass<'_> {
                 announced: false,
                 later: Vec::new(),
             });
+            job.after.extend(folder.after.iter().copied());
             job.folders.push(folder);
             job.followed.push(followed.clone());
         }
@@ -367,7 +369,7 @@ fn entangled(plan: &Plan) -> BTreeSet<FolderNo> {
             Filed::Record(folder, _) => Some(folder),
             Filed::Retired(_) | Filed::Stranger(..) => None,
         },
-        Arrival::Copy(_) | Arrival::Adopt { .. } => None,
+        Arrival::Copy(_) | Arrival::Again { .. } | Arrival::Adopt { .. } => None,
     };
     plan.folders.iter().flat_map(|f| f.arrivals.iter().filter_map(filed)).collect()
 }

@@ -1,6 +1,8 @@
 //! What a pass will do, as plain data: the same value `drover plan` prints and the pass executes.
 //! Pure.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Filed, FolderNo, Origin, PlaceNo, Record, Retired};
@@ -74,6 +76,8 @@ pub struct FolderPlan {
     pub create: bool,
     /// Messages that are new here, by source id ascending: the order they get at the destination.
     pub arrivals: Vec<Arrival>,
+    /// Places that are to be done before, for copies are made of what is brought there.
+    pub after: BTreeSet<PlaceNo>,
     /// Flag changes of messages that stay.
     pub flags: Vec<FlagCarry>,
     /// Messages that left the source.
@@ -110,6 +114,14 @@ pub enum Arrival {
         /// Over its naming headers.
         fingerprint: Fingerprint,
     },
+    /// It is in another folder of the source too, with the same id. The copy that is or will be
+    /// made for that one is copied at the destination; the message is not carried over once more.
+    Again {
+        /// The source message.
+        item: Item,
+        /// The other folder.
+        of: FolderNo,
+    },
     /// It is a known message that came from elsewhere; its copy is moved.
     Move {
         /// The source message.
@@ -124,6 +136,24 @@ pub enum Arrival {
         /// What the ledger has of it.
         of: Departed,
     },
+}
+
+impl Arrival {
+    /// Its id at the source.
+    pub(crate) const fn id(&self) -> ItemId {
+        match self {
+            Self::Copy(item)
+            | Self::Again { item, .. }
+            | Self::Adopt { item, .. }
+            | Self::Move { item, .. }
+            | Self::Refile { item, .. } => item.id,
+        }
+    }
+
+    /// Does the destination's folder get a message that is not in it yet?
+    pub(crate) const fn lands(&self) -> bool {
+        matches!(self, Self::Copy(_) | Self::Again { .. } | Self::Move { .. })
+    }
 }
 
 /// A settled message that left the place where it was filed.
@@ -219,7 +249,7 @@ pub struct FolderSummary {
     pub renamed_from: Option<String>,
     /// Messages to copy.
     pub copy: u64,
-    /// Their bytes.
+    /// The bytes that are carried over for them.
     pub copy_bytes: u64,
     /// Messages found at the destination.
     pub adopt: u64,
@@ -247,7 +277,7 @@ impl FolderPlan {
             && self.relocations.is_empty()
     }
 
-    /// Messages to copy and their bytes.
+    /// Messages to carry over and their bytes.
     pub fn copies(&self) -> (u64, u64) {
         self.arrivals.iter().fold((0, 0), |(n, bytes), arrival| match arrival {
             Arrival::Copy(item) => (n + 1, bytes + item.meta.map_or(0, |m| m.size)),
@@ -264,7 +294,7 @@ impl FolderPlan {
             destination: self.target.path.to_string(),
             create: self.create,
             renamed_from: renamed.map(|r| r.from.1.to_string()),
-            copy,
+            copy: copy + count(|a| matches!(a, Arrival::Again { .. })),
             copy_bytes,
             adopt: count(|a| matches!(a, Arrival::Adopt { .. })),
             moves: count(|a| matches!(a, Arrival::Move { .. })) + self.relocations.len() as u64,

@@ -1,9 +1,9 @@
-//! Jobs that wait for a lane, the largest first.
+//! Jobs that wait for a lane, the largest first, and for other jobs.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
@@ -14,15 +14,26 @@ use crate::platform::Source;
 /// What the lanes of a pass work off together.
 #[derive(Clone, Default)]
 pub(crate) struct Queue {
-    jobs: Arc<Mutex<VecDeque<Job>>>,
+    waiting: Arc<Mutex<Waiting>>,
+    /// A job was done or given back.
+    moved: Arc<Notify>,
     drained: CancellationToken,
     /// The destination's folders that were made for them, once they are.
     made: watch::Sender<Option<Arc<HashSet<PlaceNo>>>>,
 }
 
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// Places that are not done yet.
+    undone: BTreeSet<PlaceNo>,
+}
+
 impl Queue {
     pub(crate) fn new(jobs: Vec<Job>) -> Self {
-        Self { jobs: Arc::new(Mutex::new(jobs.into())), ..Self::default() }
+        let undone = jobs.iter().map(|job| job.place.no).collect();
+        let waiting = Waiting { jobs: jobs.into(), undone };
+        Self { waiting: Arc::new(Mutex::new(waiting)), ..Self::default() }
     }
 
     /// The destination's folders are made as far as they can be, all at once: these.
@@ -42,19 +53,41 @@ impl Queue {
         opened.ok().and_then(|made| made.clone()).unwrap_or_default()
     }
 
+    /// The next job that need not wait for others.
     pub(crate) fn pop(&self) -> Option<Job> {
-        let job = self.lock().pop_front();
-        if job.is_none() {
+        let Waiting { jobs, undone } = &mut *self.lock();
+        if jobs.is_empty() {
             self.drained.cancel();
         }
-        job
+        let at = jobs.iter().position(|job| job.after.is_disjoint(undone))?;
+        jobs.remove(at)
+    }
+
+    /// The next job, as soon as those are done that it waits for; `None` if there are none left.
+    pub(crate) async fn next(&self) -> Option<Job> {
+        loop {
+            let mut moved = std::pin::pin!(self.moved.notified());
+            moved.as_mut().enable();
+            let job = self.pop();
+            if job.is_some() || self.is_empty() {
+                return job;
+            }
+            moved.await;
+        }
+    }
+
+    /// A place is done: others may have waited for it.
+    pub(crate) fn done(&self, place: PlaceNo) {
+        self.lock().undone.remove(&place);
+        self.moved.notify_waiters();
     }
 
     /// Puts back what is left of a job: whoever is free goes on with it.
     pub(crate) fn give_back(&self, mut job: Job) {
         // On a connection that is given up.
         job.announced = false;
-        self.lock().push_front(job);
+        self.lock().jobs.push_front(job);
+        self.moved.notify_waiters();
     }
 
     /// Until somebody wanted a job and found none. What is given back later is for those who
@@ -64,11 +97,11 @@ impl Queue {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().is_empty()
+        self.lock().jobs.is_empty()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Job>> {
-        self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

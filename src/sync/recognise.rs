@@ -317,7 +317,7 @@ async fn catch_up(
 ) -> Result<(), Error> {
     let claimed = |arrival: &Arrival| match arrival {
         Arrival::Move { of, .. } | Arrival::Refile { of, .. } => Some(of.clone()),
-        Arrival::Copy(_) | Arrival::Adopt { .. } => None,
+        Arrival::Copy(_) | Arrival::Again { .. } | Arrival::Adopt { .. } => None,
     };
     let taken: HashSet<(PlaceNo, ItemId)> = arrivals
         .values()

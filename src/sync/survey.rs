@@ -4,7 +4,7 @@
 //! something moved: a message that changes folders between two looks would otherwise be seen
 //! twice, or gone. Each look after the first asks only for what happened since the one before.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::ledger::{Change, FolderNo, FollowedFolder, Overview, Place, PlaceNo, Record, Verdict};
 use crate::model::{Accounts, Folder, FolderName, IdSet, ItemId, PassKind};
@@ -15,7 +15,7 @@ use super::diff::{Differ, Known};
 use super::folding::{Closed, Folding};
 use super::lane::{Lane, at_destination, at_source};
 use super::plan::{Departure, FolderPlan, Plan, Target};
-use super::{Error, recognise};
+use super::{Error, again, recognise};
 
 /// How often the source is looked at until it holds still.
 const ROUNDS: usize = 5;
@@ -106,9 +106,10 @@ pub(crate) async fn take(
         )
     }));
     let mut learned = Vec::new();
-    let recognised =
+    let mut recognised =
         recognise::all(basis, lane, &mut works, &mut closed, &there, &mut places, &mut learned)
             .await?;
+    let mut after = again::find(basis.ledger, &works, &mut recognised).await?;
 
     let mut followed = BTreeMap::new();
     let mut plan = Plan { renames, ..Plan::default() };
@@ -119,7 +120,8 @@ pub(crate) async fn take(
                 work.folder.path, work.target.path
             ));
         }
-        let (folder, filed) = finish(basis, work, arrivals, removes);
+        let (mut folder, filed) = finish(basis, work, arrivals, removes);
+        folder.after = after.remove(&folder.place).unwrap_or_default();
         followed.insert(folder.no, filed);
         plan.folders.push(folder);
     }
@@ -394,6 +396,7 @@ fn finish(
         place: work.place,
         epoch,
         arrivals,
+        after: BTreeSet::new(),
         flags,
         departures: diff.gone.into_iter().map(|record| departure(record, removes)).collect(),
         relocations: work.relocations,
@@ -406,8 +409,7 @@ fn finish(
 }
 
 fn needs_place(arrivals: &[super::plan::Arrival]) -> bool {
-    use super::plan::Arrival;
-    arrivals.iter().any(|a| matches!(a, Arrival::Copy(_) | Arrival::Move { .. }))
+    arrivals.iter().any(super::plan::Arrival::lands)
 }
 
 /// The plan of a folder that is gone from the source.
@@ -427,6 +429,7 @@ fn close(basis: &Basis<'_>, closed: Closed, removes: bool) -> FolderPlan {
         epoch: closed.before.epoch,
         create: false,
         arrivals: Vec::new(),
+        after: BTreeSet::new(),
         flags: Vec::new(),
         departures: closed.gone.into_iter().map(|record| departure(record, removes)).collect(),
         relocations: Vec::new(),

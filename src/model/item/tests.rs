@@ -90,3 +90,13 @@ proptest! {
         prop_assert_eq!(ids(&union), &model_a | &model_b);
     }
 }
+
+#[test]
+fn a_cursor_is_kept_as_text_and_read_as_numbers_too() {
+    let cursor = Cursor(vec![0, 1, 254, 255]);
+    let json = serde_json::to_string(&cursor).expect("JSON");
+    assert_eq!(json, "\"AAH+/w==\"");
+    for json in [json.as_str(), "[0,1,254,255]"] {
+        assert_eq!(serde_json::from_str::<Cursor>(json).expect("a cursor"), cursor);
+    }
+}

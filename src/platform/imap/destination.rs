@@ -28,6 +28,13 @@ const CREATE_WINDOW: usize = 20;
 /// (imapsync FAQ.Exchange).
 const REFUSALS: u32 = 8;
 
+/// What becomes of the origin of a message that is put into another folder too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    Leaves,
+    Stays,
+}
+
 impl Mode for Writer {
     fn account(&self) -> &definition::Account {
         &self.account
@@ -179,19 +186,17 @@ impl Destination for Imap<Writer> {
         ids: &[ItemId],
         to: &FolderName,
     ) -> Result<Vec<Option<ItemId>>> {
-        self.session.write_into(from, epoch).await?;
-        let mut places = HashMap::new();
-        // Yahoo names the places of several messages in the wrong order.
-        let runs = match self.session.capabilities.is_yahoo() {
-            true => ids.iter().map(|&id| IdSet::range(id, id)).collect(),
-            false => ascending_runs(ids),
-        };
-        for run in runs {
-            for set in self.session.sets(&run) {
-                places.extend(self.session.move_set(&set, ids.len(), to).await?);
-            }
-        }
-        Ok(ids.iter().map(|id| places.get(id).copied()).collect())
+        self.session.transfer(from, epoch, ids, to, Origin::Leaves).await
+    }
+
+    async fn copy_items(
+        &mut self,
+        from: &FolderName,
+        epoch: Epoch,
+        ids: &[ItemId],
+        to: &FolderName,
+    ) -> Result<Vec<Option<ItemId>>> {
+        self.session.transfer(from, epoch, ids, to, Origin::Stays).await
     }
 
     async fn remove(&mut self, folder: &FolderName, epoch: Epoch, ids: &IdSet) -> Result<()> {
@@ -279,15 +284,40 @@ impl Session {
         }
     }
 
-    /// Moves a set out of the open folder; where each of it landed, as far as the server says.
-    /// Names no more than the `n` messages that are moved.
-    async fn move_set(
+    /// Moves or copies messages, in order; where each landed, as far as the server says.
+    async fn transfer(
+        &mut self,
+        from: &FolderName,
+        epoch: Epoch,
+        ids: &[ItemId],
+        to: &FolderName,
+        origin: Origin,
+    ) -> Result<Vec<Option<ItemId>>> {
+        self.write_into(from, epoch).await?;
+        let mut places = HashMap::new();
+        // Yahoo names the places of several messages in the wrong order.
+        let runs = match self.capabilities.is_yahoo() {
+            true => ids.iter().map(|&id| IdSet::range(id, id)).collect(),
+            false => ascending_runs(ids),
+        };
+        for run in runs {
+            for set in self.sets(&run) {
+                places.extend(self.transfer_set(&set, ids.len(), to, origin).await?);
+            }
+        }
+        Ok(ids.iter().map(|id| places.get(id).copied()).collect())
+    }
+
+    /// Moves or copies a set out of the open folder. Names no more than the `n` messages that are
+    /// meant.
+    async fn transfer_set(
         &mut self,
         set: &str,
         n: usize,
         to: &FolderName,
+        origin: Origin,
     ) -> Result<Vec<(ItemId, ItemId)>> {
-        let moves = self.capabilities.has("MOVE");
+        let moves = origin == Origin::Leaves && self.capabilities.has("MOVE");
         let verb = if moves { "UID MOVE" } else { "UID COPY" };
         let mut sayings = Vec::new();
         let hear = |reply| {
@@ -319,7 +349,7 @@ impl Session {
             Ok(end) => end,
         };
         copied.extend(self.copied(&end, n, to)?);
-        if !moves {
+        if origin == Origin::Leaves && !moves {
             self.expunge(set).await?;
         }
         Ok(copied)

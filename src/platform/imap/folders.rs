@@ -280,6 +280,7 @@ fn status(node: &Node, path: FolderPath, counted: Option<&Counted>) -> FolderSta
         epoch,
         next: counted.uid_next.map(ItemId),
         cursor: mark().map(Mark::to_cursor),
+        store: None,
     }
 }
 

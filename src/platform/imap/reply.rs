@@ -292,7 +292,8 @@ pub(super) fn ranges(set: &[u8]) -> impl Iterator<Item = RangeInclusive<u64>> + 
     })
 }
 
-fn id_set(set: &[u8]) -> IdSet {
+/// The same as a set.
+pub(super) fn id_set(set: &[u8]) -> IdSet {
     IdSet::of_ranges(ranges(set))
 }
 

@@ -31,6 +31,7 @@ fn status(path: &FolderPath, role: Option<Role>) -> FolderStatus {
         epoch: None,
         next: None,
         cursor: None,
+        store: None,
     }
 }
 

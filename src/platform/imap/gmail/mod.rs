@@ -6,8 +6,10 @@
 //! is shown to what is above as `placement` says: its folders have the names of the labels, and
 //! the ids of All Mail.
 //!
-//! There is no QRESYNC, and a label may come and go without a trace in the folder it was: if anything
-//! in the account changed, all labels are read again (some 100 bytes a message), and the sets compared.
+//! There is no QRESYNC, and a label may come and go without a trace in the folder it was. So what each
+//! folder held is kept in its cursor; if anything in the account changed, what changed of the
+//! messages is read and the sets compared, and if the folders do not count as many messages, all
+//! labels are read again (some 100 bytes a message).
 
 use std::collections::HashMap;
 
@@ -15,26 +17,23 @@ use async_trait::async_trait;
 use ring::digest::{Context, SHA256};
 use tokio::sync::mpsc;
 
+use self::mark::{Digest, Held};
 use self::placement::Placement;
+use self::reading::Told;
 use super::Imap;
 use super::look::PAGE;
-use super::reply::Fetched;
 use super::source::Reader;
-use super::wire::Bodies;
 use crate::definition::Labels;
 use crate::flow::Memory;
-use crate::model::{Cursor, Epoch, Flags, FolderName, IdSet, Item, ItemId, Meta};
+use crate::model::{Cursor, Epoch, Flags, FolderName, IdSet, ItemId};
 use crate::platform::{
     Account, Changes, ContentDigest, Error, FolderStatus, Gone, Inspection, Message, Oversized,
     Page, Refusal, Result, Sighting, Source, Surveyed, Takes, Wanted, Weighed,
 };
 
+mod mark;
 mod placement;
-
-/// What is asked of every message.
-const LABELLED: &str = "(UID FLAGS INTERNALDATE RFC822.SIZE X-GM-LABELS)";
-/// Written first into a cursor, so that it is told from an IMAP folder's own.
-const FORM: u8 = 2;
+mod reading;
 
 /// A signed-in connection to a Gmail account that is only read.
 #[derive(Debug)]
@@ -43,20 +42,15 @@ pub(super) struct Gmail {
     policy: Labels,
     /// Once the folders were listed.
     placement: Option<Placement>,
-    /// Once the labels were read.
-    contents: HashMap<FolderName, Content>,
-}
-
-/// What a folder held when the labels were read last.
-#[derive(Debug, Clone)]
-struct Content {
-    epoch: Epoch,
-    ids: IdSet,
+    /// How many messages each folder had when the folders were listed.
+    counted: HashMap<FolderName, u64>,
+    /// What the folders held when the labels were read.
+    held: HashMap<FolderName, Held>,
 }
 
 impl Gmail {
     pub(super) fn new(imap: Imap<Reader>, policy: Labels) -> Self {
-        Self { imap, policy, placement: None, contents: HashMap::new() }
+        Self { imap, policy, placement: None, counted: HashMap::new(), held: HashMap::new() }
     }
 
     async fn placement(&mut self) -> Result<&Placement> {
@@ -73,79 +67,22 @@ impl Gmail {
 
     /// Those of the ids that the folder holds. The store behind it has all of them.
     async fn within(&mut self, folder: &FolderName, ids: &IdSet) -> Result<IdSet> {
-        if self.contents.is_empty() {
+        if self.held.is_empty() {
             self.read_all().await?;
         }
-        let held = self.contents.get(folder).map(|content| content.ids.intersection(ids));
+        let held = self.held.get(folder).map(|held| held.placed.intersection(ids));
         Ok(held.unwrap_or_default())
     }
 
-    /// Reads all labels: what every folder holds.
-    async fn read_all(&mut self) -> Result<HashMap<FolderName, Vec<Item>>> {
-        let placement = self.placement().await?.clone();
-        let stores = &placement.stores;
-        let mut held: HashMap<FolderName, Vec<Item>> = HashMap::new();
-        let mut epochs: HashMap<FolderName, Epoch> = HashMap::new();
-        for store in [Some(&stores.all), stores.junk.as_ref(), stores.trash.as_ref()] {
-            let Some(store) = store else { continue };
-            let (epoch, messages) = self.read(store, None).await?;
-            epochs.insert(store.clone(), epoch);
-            for (item, labels) in messages {
-                if *store != stores.all {
-                    held.entry(store.clone()).or_default().push(item);
-                    continue;
-                }
-                for folder in placement.of(&labels) {
-                    held.entry(folder.clone()).or_default().push(item.clone());
-                }
-            }
-        }
-        self.contents = HashMap::new();
-        for folder in &placement.shown {
-            let ids = held.get(&folder.name).into_iter().flatten().map(|item| item.id).collect();
-            let Some(&epoch) = epochs.get(stores.behind(&folder.name)) else { continue };
-            self.contents.insert(folder.name.clone(), Content { epoch, ids });
-        }
-        Ok(held)
-    }
-
-    /// Reads messages of a store with their labels, ids ascending: all, or these.
-    ///
-    /// A message whose labels are not told cannot be placed, and placing it wrongly would move it at
-    /// the destination: that is an error, and the next pass asks again.
-    async fn read(
-        &mut self,
-        store: &FolderName,
-        only: Option<&IdSet>,
-    ) -> Result<(Epoch, Vec<(Item, Vec<Vec<u8>>)>)> {
-        let session = &mut self.imap.session;
-        let selected = session.examine(store).await?;
-        if selected.messages == 0 {
-            return Ok((selected.epoch, Vec::new()));
-        }
-        let ids = match only {
-            Some(only) => session.there(only).await?,
-            None => session.all_ids().await?,
-        };
-        let placement = self.placement.as_ref();
-        let mut told: HashMap<ItemId, (Item, Vec<Vec<u8>>)> = HashMap::new();
-        let each = |uid, fetched: Fetched| {
-            let id = ItemId(uid);
-            let (Some(flags), Some(labels)) = (fetched.flags, fetched.labels) else { return false };
-            let meta = Some(Meta { date: fetched.date, size: fetched.size.unwrap_or(0) });
-            let keywords = placement.map(|placement| placement.keywords(&labels));
-            let flags = Some(flags.union(&keywords.unwrap_or_default()));
-            let item = Item { id, flags, meta };
-            ids.contains(id) && told.insert(id, (item, labels)).is_none()
-        };
-        session.fetch_shown(&ids, LABELLED, Bodies::None, each).await?;
-        if told.len() as u64 != ids.len() {
-            let missing = ids.len() - told.len() as u64;
-            return Err(session.protocol(format!("the labels of {missing} messages are not told")));
-        }
-        let mut messages: Vec<_> = told.into_values().collect();
-        messages.sort_by_key(|(item, _)| item.id);
-        Ok((selected.epoch, messages))
+    /// Do the folders count as many messages as were found to bear their labels, now or before they
+    /// were asked about? Whether each label that comes or goes is a change of the message in All
+    /// Mail is not documented.
+    fn adds_up(&self, told: &HashMap<FolderName, Told>, before: &HashMap<FolderName, u64>) -> bool {
+        told.iter().all(|(name, told)| {
+            let mut counts =
+                [before, &self.counted].into_iter().filter_map(|c| c.get(name)).peekable();
+            counts.peek().is_none() || counts.any(|&n| n == told.held.labelled.len())
+        })
     }
 
     /// The folders as they are shown, from how they are listed.
@@ -153,10 +90,11 @@ impl Gmail {
         let Some(placement) = Placement::new(self.policy, listed) else {
             return Err(self.imap.mode.hidden("it does not show All Mail", REMEDY));
         };
-        let cursor = state(listed);
+        let cursor = state(placement.digest(), listed);
         let status = |name: &FolderName| listed.iter().find(|s| s.folder.name == *name);
         let shown = placement.shown.iter().map(|folder| {
-            let store = status(placement.stores.behind(&folder.name));
+            let name = placement.stores.behind(&folder.name);
+            let store = status(name);
             FolderStatus {
                 folder: folder.clone(),
                 role_guessed: status(&folder.name).is_some_and(|s| s.role_guessed),
@@ -165,9 +103,12 @@ impl Gmail {
                 epoch: store.and_then(|store| store.epoch),
                 next: store.and_then(|store| store.next),
                 cursor: cursor.clone(),
+                store: Some(name.clone()),
             }
         });
         let shown = shown.collect();
+        let counted = listed.iter().filter_map(|s| Some((s.folder.name.clone(), s.messages?)));
+        self.counted = counted.collect();
         self.placement = Some(placement);
         Ok(shown)
     }
@@ -180,8 +121,9 @@ const REMEDY: &str = "in the account's Gmail settings, under Labels, tick \"Show
 
 /// How the whole account stands: the same only if nothing in it changed, no message, flag or label.
 /// Labels that change show in the folders that they are, whatever All Mail tells of it.
-fn state(listed: &[FolderStatus]) -> Option<Cursor> {
+fn state(structure: Digest, listed: &[FolderStatus]) -> Option<Cursor> {
     let mut digest = Context::new(&SHA256);
+    digest.update(&structure);
     for status in listed.iter().filter(|s| s.selectable) {
         let Cursor(bytes) = status.cursor.as_ref()?;
         let name = &status.folder.name.0;
@@ -190,9 +132,9 @@ fn state(listed: &[FolderStatus]) -> Option<Cursor> {
             digest.update(part);
         }
     }
-    let mut bytes = vec![FORM];
-    bytes.extend_from_slice(digest.finish().as_ref());
-    Some(Cursor(bytes))
+    let mut state = Digest::default();
+    state.copy_from_slice(digest.finish().as_ref());
+    Some(mark::of_state(state))
 }
 
 #[async_trait]
@@ -227,21 +169,26 @@ impl Account for Gmail {
     }
 
     async fn list_page(&mut self, folder: &FolderName, from: ItemId) -> Result<Page> {
-        if from == ItemId(0) || self.contents.is_empty() {
+        if from == ItemId(0) || self.held.is_empty() {
             self.read_all().await?;
         }
-        let Some(content) = self.contents.get(folder).cloned() else {
+        let Some(held) = self.held.get(folder).cloned() else {
             return Err(Error::FolderGone(self.imap.session.shown(folder)));
         };
-        let rest = content.ids.intersection(&IdSet::range(from, ItemId(u64::MAX - 1)));
+        let rest = held.placed.intersection(&IdSet::range(from, ItemId(u64::MAX - 1)));
         let ids: IdSet = rest.iter().take(PAGE as usize).collect();
         let next = rest.iter().nth(PAGE as usize);
         let store = self.store(folder).await?;
-        let (epoch, messages) = self.read(&store, Some(&ids)).await?;
-        if epoch != content.epoch {
-            return Err(Error::EpochChanged(self.imap.session.shown(folder)));
-        }
+        let selected = self.imap.session.examine(&store).await?;
+        let epoch = selected.epoch;
+        self.imap.session.check_epoch(folder, held.epoch, epoch)?;
+        let messages = self.read(&selected, Some(&ids)).await?;
         Ok(Page { epoch, items: messages.into_iter().map(|(item, _)| item).collect(), next })
+    }
+
+    fn is_partial(&self, folder: &FolderName) -> bool {
+        let store = self.placement.as_ref().map(|placement| placement.stores.behind(folder));
+        store.is_some_and(|store| self.imap.session.partial.contains(store))
     }
 
     async fn inspect(&mut self, takes: Option<Takes<'_>>) -> Result<Inspection> {
@@ -261,7 +208,7 @@ impl Account for Gmail {
 impl Source for Gmail {
     fn unchanged(&self, then: &Cursor, now: &FolderStatus) -> bool {
         // There is none where a folder has no modification sequence: flags may change unseen.
-        now.cursor.as_ref() == Some(then)
+        now.cursor.as_ref().is_some_and(|now| mark::is_unchanged(then, now))
     }
 
     async fn changes(&mut self, folder: &FolderName, _: Option<&Cursor>) -> Result<Changes> {
@@ -274,21 +221,28 @@ impl Source for Gmail {
     }
 
     async fn survey(&mut self, wanted: &[Wanted<'_>]) -> Result<Surveyed> {
-        let mut held = self.read_all().await?;
+        let counted = self.counted.clone();
+        let mut seen = None;
+        if let Some(told) = self.read_changes(wanted).await? {
+            let after = self.folders().await?;
+            seen = self.adds_up(&told, &counted).then_some((told, after));
+        }
+        let (mut told, after) = match seen {
+            Some(seen) => seen,
+            None => (self.read_all().await?, self.folders().await?),
+        };
         let changes = wanted.iter().map(|Wanted { status, .. }| {
-            let name = &status.folder.name;
-            let Content { epoch, ids } = self.contents.get(name)?.clone();
-            Some(Changes {
-                epoch,
-                // As it stood before the labels were read.
-                cursor: status.cursor.clone().unwrap_or_default(),
-                messages: ids.len(),
-                items: held.remove(name).unwrap_or_default(),
-                gone: Gone::AllBut(ids),
-            })
+            let Told { items, held } = told.remove(&status.folder.name)?;
+            let (epoch, messages) = (held.epoch, held.placed.len());
+            // As it stood before the labels were read.
+            let cursor = status.cursor.as_ref().map(|now| mark::with_held(now, &held));
+            let gone = match self.is_partial(&status.folder.name) {
+                true => Gone::Untold,
+                false => Gone::AllBut(held.placed),
+            };
+            Some(Changes { epoch, cursor: cursor.unwrap_or_default(), messages, items, gone })
         });
-        let changes = changes.collect();
-        Ok(Surveyed { changes, after: self.folders().await? })
+        Ok(Surveyed { changes: changes.collect(), after })
     }
 
     async fn oversized(&mut self, among: &[Weighed], limit: u64) -> Result<Oversized> {
@@ -308,8 +262,9 @@ impl Source for Gmail {
             return self.imap.fetch(&store, epoch, ids, memory, out).await;
         }
         // Labels do not come with a message's bytes.
-        let (found, labelled) = self.read(&store, Some(ids)).await?;
-        self.imap.session.check_epoch(&store, epoch, found)?;
+        let selected = self.imap.session.examine(&store).await?;
+        self.imap.session.check_epoch(&store, epoch, selected.epoch)?;
+        let labelled = self.read(&selected, Some(ids)).await?;
         let flags = labelled.into_iter().map(|(item, _)| (item.id, item.flags));
         let mut flags: HashMap<ItemId, Option<Flags>> = flags.collect();
         let (send, mut receive) = mpsc::channel(1);

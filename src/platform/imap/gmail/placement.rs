@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use ring::digest::SHA256;
+
+use super::mark::Digest;
 use crate::definition::Labels;
 use crate::model::{Flags, Folder, FolderName, FolderPath, Keyword, Role};
 use crate::platform::FolderStatus;
@@ -22,6 +25,10 @@ pub(super) struct Stores {
 }
 
 impl Stores {
+    pub(super) fn each(&self) -> impl Iterator<Item = &FolderName> {
+        [Some(&self.all), self.junk.as_ref(), self.trash.as_ref()].into_iter().flatten()
+    }
+
     /// The store that a folder shows a part of.
     pub(super) fn behind(&self, folder: &FolderName) -> &FolderName {
         let mut others = [&self.junk, &self.trash].into_iter().flatten();
@@ -73,16 +80,26 @@ impl Placement {
         Flags::from_parts(0, labels.iter().filter(is_own).map(|label| keyword(label)))
     }
 
+    /// How labels become folders: another digest, and what was placed before is placed otherwise.
+    pub(super) fn digest(&self) -> Digest {
+        let text = format!("{:?}", (self.policy, &self.stores, &self.by_label));
+        let mut digest = Digest::default();
+        digest.copy_from_slice(ring::digest::digest(&SHA256, text.as_bytes()).as_ref());
+        digest
+    }
+
+    /// The folders whose labels a message of All Mail bears; All Mail itself is always one.
+    pub(super) fn borne<'a>(
+        &'a self,
+        labels: &'a [Vec<u8>],
+    ) -> impl Iterator<Item = &'a FolderName> {
+        let borne = self.by_label.iter().filter(|(label, _)| bears(labels, label));
+        borne.map(|(_, name)| name).chain([&self.stores.all])
+    }
+
     /// The folders a message of All Mail is in.
     pub(super) fn of<'a>(&'a self, labels: &'a [Vec<u8>]) -> impl Iterator<Item = &'a FolderName> {
-        let has = move |wanted: &[u8]| {
-            // System labels come in any case; others are compared as they are.
-            let is = |label: &Vec<u8>| match wanted.first() {
-                Some(b'\\') => label.eq_ignore_ascii_case(wanted),
-                _ => label == wanted,
-            };
-            labels.iter().any(is)
-        };
+        let has = move |wanted: &[u8]| bears(labels, wanted);
         let most = match self.policy {
             Labels::Folders => usize::MAX,
             Labels::First | Labels::AllMail | Labels::Keywords => 1,
@@ -93,6 +110,15 @@ impl Placement {
         let none = self.by_label.iter().all(|(label, _)| !has(label));
         found.chain(none.then_some(&self.stores.all))
     }
+}
+
+/// Is the label among these? System labels come in any case; others are compared as they are.
+fn bears(labels: &[Vec<u8>], wanted: &[u8]) -> bool {
+    let is = |label: &Vec<u8>| match wanted.first() {
+        Some(b'\\') => label.eq_ignore_ascii_case(wanted),
+        _ => label == wanted,
+    };
+    labels.iter().any(is)
 }
 
 /// A label as a keyword may be written (RFC 9051, 9: an atom): as it is on the wire, where characters
@@ -137,6 +163,7 @@ mod tests {
             epoch: None,
             next: None,
             cursor: None,
+            store: None,
         };
         vec![
             of("INBOX", Some(Role::Inbox)),
