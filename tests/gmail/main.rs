@@ -5,6 +5,7 @@
 mod support;
 
 mod again;
+mod deltas;
 mod destination;
 
 use std::collections::BTreeMap;

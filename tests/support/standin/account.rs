@@ -107,6 +107,8 @@ pub(super) struct Ways {
     pub(super) has_labels: bool,
     pub(super) first_uid: u32,
     pub(super) uid_step: u32,
+    /// A label that comes or goes is no change of the message, only of the label's folder.
+    pub(super) labels_change_unseen: bool,
 }
 
 #[derive(Debug)]
@@ -115,7 +117,7 @@ pub(super) struct Account {
     pub(super) messages: BTreeMap<MessageId, Message>,
     /// The last change's number.
     pub(super) modseq: u64,
-    ways: Ways,
+    pub(super) ways: Ways,
     n_folders: u32,
     n_messages: u32,
     by_message_id: BTreeMap<String, MessageId>,
@@ -213,10 +215,16 @@ impl Account {
 
     /// Makes every folder show the message or not, as its labels say, and counts a change.
     pub(super) fn settle(&mut self, id: MessageId) {
+        self.show(id, true);
+    }
+
+    fn show(&mut self, id: MessageId, is_change: bool) {
         let wanted = self.views(id);
         self.modseq += 1;
         let (Some(message), modseq) = (self.messages.get_mut(&id), self.modseq) else { return };
-        message.modseq = modseq;
+        if is_change {
+            message.modseq = modseq;
+        }
         for (folder_id, folder) in &mut self.folders {
             match (message.uids.get(folder_id).copied(), wanted.contains(folder_id)) {
                 (Some(uid), false) => {
@@ -231,8 +239,8 @@ impl Account {
                     message.uids.insert(*folder_id, uid);
                     folder.modseq = modseq;
                 }
-                (Some(_), true) => folder.modseq = modseq,
-                (None, false) => {}
+                (Some(_), true) if is_change => folder.modseq = modseq,
+                (Some(_), true) | (None, false) => {}
             }
         }
         if wanted.is_empty() {
@@ -245,7 +253,7 @@ impl Account {
         if let Some(message) = self.messages.get_mut(&id) {
             message.labels = labels;
         }
-        self.settle(id);
+        self.show(id, !self.ways.labels_change_unseen);
     }
 
     /// Uses up a UID of a folder.

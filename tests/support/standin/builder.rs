@@ -184,6 +184,13 @@ impl MailboxBuilder {
         self
     }
 
+    /// Gmail: All Mail does not tell that a message got or lost a label. What it does is not
+    /// documented.
+    pub fn labels_change_unseen(mut self) -> Self {
+        self.user.account.ways.labels_change_unseen = true;
+        self
+    }
+
     /// Gmail: its owner limits folders to so many messages over IMAP.
     pub fn folder_limit(mut self, messages: usize) -> Self {
         self.user.folder_limit = Some(messages);

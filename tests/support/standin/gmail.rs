@@ -263,12 +263,15 @@ pub(super) fn set_labels(account: &mut Account, id: MessageId, mut labels: BTree
         labels.retain(|label| Some(*label) != inbox);
     }
     let Some(message) = account.messages.get_mut(&id) else { return };
-    if starred.is_some_and(|starred| labels.contains(&starred)) {
-        message.flags.insert("\\Flagged".into());
+    let is_flag_changed = if starred.is_some_and(|starred| labels.contains(&starred)) {
+        message.flags.insert("\\Flagged".into())
     } else {
-        message.flags.remove("\\Flagged");
-    }
+        message.flags.remove("\\Flagged")
+    };
     account.relabel(id, labels);
+    if is_flag_changed {
+        account.settle(id);
+    }
 }
 
 /// The other way round: a message whose flags changed is starred or not.

@@ -67,6 +67,7 @@ impl User {
             has_labels: dialect.is_gmail(),
             first_uid: dialect.first_uid,
             uid_step: dialect.uid_step,
+            labels_change_unseen: false,
         };
         let mut account = Account::new(ways);
         for (name, role, is_selectable) in &dialect.folders {
