@@ -43,7 +43,7 @@ impl Stage {
         let endpoint = Arc::make_mut(&mut world.mailbox.source.endpoint);
         (endpoint.host, endpoint.port) = ("127.0.0.1".into(), yahoo.port());
         endpoint.platform = "yahoo".into();
-        endpoint.traits.windows = vec![WINDOW as u64];
+        endpoint.traits.windows = Some(vec![WINDOW as u64]);
         Self { yahoo, world }
     }
 

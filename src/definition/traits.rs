@@ -24,7 +24,7 @@ pub struct Traits {
     /// Flags that it loses when they are given with APPEND: they are stored afterwards.
     pub late_flags: Flags,
     /// At a source: a folder of so many messages may be a part of a larger one.
-    pub windows: Vec<u64>,
+    pub windows: Option<Vec<u64>>,
     /// At a source: folders that show a part of themselves only do not hold up the cutover.
     pub accepts_partial: bool,
     /// Does it take messages apart and put them together anew when they are read?
@@ -55,8 +55,8 @@ pub(super) fn of_source(section: &mut Section<'_>, preset: &Preset) -> (Traits, 
     });
     let mut traits = of_both(section, preset);
     traits.windows = match section.count("window") {
-        Some(0) => Vec::new(),
-        Some(window) => vec![window],
+        Some(0) => Some(Vec::new()),
+        Some(window) => Some(vec![window]),
         None => preset.windows.clone(),
     };
     traits.accepts_partial = section.choice("partial", &[false, true]).unwrap_or_default();

@@ -454,8 +454,9 @@ pub struct Options {
     /// What servers offer and drover shall not use, as they spell it: `QRESYNC`,
     /// `MULTIAPPEND`, `COMPRESS=DEFLATE` …
     pub veto: Vec<String>,
-    /// A folder of so many messages may be a part of a larger one.
-    pub windows: Vec<u64>,
+    /// A folder of so many messages may be a part of a larger one. If nothing is said, what the
+    /// server offers tells.
+    pub windows: Option<Vec<u64>>,
     /// How content digests are taken.
     pub normalisation: Normalisation,
     /// What servers asked for on earlier connections.
@@ -482,7 +483,7 @@ impl Default for Options {
             version: env!("CARGO_PKG_VERSION").into(),
             id: BTreeMap::new(),
             veto: Vec::new(),
-            windows: Vec::new(),
+            windows: None,
             normalisation: Normalisation::default(),
             patience: Patience::default(),
             gauge: Gauge::default(),

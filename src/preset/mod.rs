@@ -100,11 +100,11 @@ pub struct Preset {
     /// Capabilities that it announces and that do not work.
     #[serde(default)]
     pub veto: Vec<String>,
-    /// What a folder shows at most, in messages, unless UIDs alone are spoken of (RFC 9586).
-    #[serde(default)]
-    pub windows: Vec<u64>,
-    /// A host of the same accounts that shows more of a folder.
-    pub wide_host: Option<String>,
+    /// What a folder shows at most, in messages, unless UIDs alone are spoken of (RFC 9586). If
+    /// nothing is said, what the server offers tells.
+    pub windows: Option<Vec<u64>>,
+    /// What to do so that folders show more.
+    pub show_all: Option<String>,
     /// The largest message it takes, bytes, where it does not say (RFC 7889).
     pub max_message: Option<u64>,
     /// Bytes of messages an account gives in 24 hours.

@@ -29,7 +29,7 @@ imaplib, imapclient and imapflow by `tests/standin/`. Nothing was tried against 
 
 | platform | as a source | as a destination | tried against |
 |---|---|---|---|
-| `gmail` | works: each message once, placed by its labels; [tests/gmail/main.rs](../tests/gmail/main.rs), [recipes](../tests/recipes/main.rs) | works; a message with several labels is written once for each; 500 MB a day; [tests/gmail/main.rs](../tests/gmail/main.rs), [recipes](../tests/recipes/main.rs), [tests/day_budget.rs](../tests/day_budget.rs) | stand-in |
+| `gmail` | works: each message once, placed by its labels; [tests/gmail/main.rs](../tests/gmail/main.rs), [recipes](../tests/recipes/main.rs) | works; a message with several labels is written once; 500 MB a day; [tests/gmail/main.rs](../tests/gmail/main.rs), [recipes](../tests/recipes/main.rs), [tests/day_budget.rs](../tests/day_budget.rs) | stand-in |
 | `microsoft365` | works; all flags are read in each pass, for it has no CONDSTORE; [recipes](../tests/recipes/main.rs) | works; keywords are lost; [tests/platforms.rs](../tests/platforms.rs), [recipes](../tests/recipes/main.rs) | stand-in; single quirks: Dovecot behind a proxy |
 | `exchange` | works, also by a master user; [recipes](../tests/recipes/main.rs) | as `microsoft365`; [tests/platforms.rs](../tests/platforms.rs) | stand-in |
 | `yahoo`, `aol` | works, the whole of a folder by UIDONLY; [tests/yahoo.rs](../tests/yahoo.rs), [recipes](../tests/recipes/main.rs) | works; [tests/yahoo.rs](../tests/yahoo.rs) | stand-in |

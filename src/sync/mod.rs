@@ -215,8 +215,8 @@ pub enum Error {
     PartialView {
         /// How many folders.
         folders: u64,
-        /// A host of the platform that shows more.
-        host: Option<&'static str>,
+        /// What to do so that they show more.
+        show_all: Option<&'static str>,
     },
     /// A pass whose accounts do not close (law 6): a defect of drover, or a server that lies.
     #[error("the accounts do not close: {seen} messages seen, {accounted} accounted for")]
@@ -318,13 +318,12 @@ impl Error {
             Self::SourceEmpty { .. } => "check that the source account is the right one and holds \
                  its mail; drover removes nothing"
                 .into(),
-            Self::PartialView { host, .. } => {
-                let host = host.map_or(String::new(), |host| {
-                    format!("set `host = \"{host}\"` in [source], which shows more; or ")
-                });
+            Self::PartialView { show_all, .. } => {
+                let show_all = show_all.map_or(String::new(), |what| format!("{what}; or "));
                 format!(
-                    "{host}let the account's owner empty these folders of what need not move; or, \
-                     if what is hidden may stay behind, set `partial = \"accept\"` in [source]"
+                    "{show_all}let the account's owner empty these folders of what need not move; \
+                     or, if what is hidden may stay behind, or if there is nothing hidden, set \
+                     `partial = \"accept\"` in [source]"
                 )
             }
             Self::Scratch(_) => "check the room and the permissions of the directory that is \

@@ -447,8 +447,8 @@ pub(crate) fn refuse_partial_view(basis: &Basis<'_>, survey: &Survey) -> Result<
     let folders = survey.plan.in_part;
     if basis.kind == PassKind::Final && folders > 0 && !endpoint.traits.accepts_partial {
         let preset = crate::preset::find(&endpoint.platform);
-        let host = preset.and_then(|preset| preset.wide_host.as_deref());
-        return Err(Error::PartialView { folders, host });
+        let show_all = preset.and_then(|preset| preset.show_all.as_deref());
+        return Err(Error::PartialView { folders, show_all });
     }
     Ok(())
 }

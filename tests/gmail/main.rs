@@ -336,3 +336,21 @@ async fn both_sides_are_equal_for_verify() {
     let compared = stage.world.verify().await;
     assert!(compared.is_equal(), "{compared:?}");
 }
+
+#[tokio::test]
+async fn an_account_whose_folders_are_cut_loses_nothing_and_is_not_cut_over() {
+    let mut stage = Stage::new(|mailbox| mailbox.notes("INBOX", 0..30).folder_limit(20)).await;
+    let endpoint = Arc::make_mut(&mut stage.world.mailbox.source.endpoint);
+    endpoint.platform = "gmail".into();
+    endpoint.traits.windows = Some(vec![20]);
+    let seed = stage.world.seed().await;
+    assert_eq!(seed.record.accounts.copied, 20);
+    assert!(seed.record.in_part > 0, "{:?}", seed.record);
+    // What comes pushes what is older out of sight.
+    stage.gmail.deliver("anna", &["INBOX"], &note("new"));
+    let delta = stage.world.delta().await;
+    assert_eq!((delta.record.accounts.copied, delta.record.removed), (1, 0));
+    let error = stage.world.try_pass(PassKind::Final).await.expect_err("it must not be cut over");
+    assert_eq!(error.reason(), "PartialView");
+    assert!(error.remedy().contains("Do not limit the number of messages"), "{}", error.remedy());
+}

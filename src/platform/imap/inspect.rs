@@ -20,9 +20,6 @@ const OPENED: usize = 12;
 const PLACES: u64 = 5;
 /// … so many in a row.
 const IN_A_ROW: u64 = 100;
-/// How Gmail lets people limit folders over IMAP
-/// (<https://support.google.com/mail/answer/7126229>).
-const GMAIL_LIMITS: [u64; 4] = [1000, 2000, 5000, 10_000];
 /// Hidden labels that are named.
 const NAMED: usize = 20;
 
@@ -79,8 +76,9 @@ impl Session {
         let mut unseen = Vec::new();
         if has_labels && !folders.is_empty() {
             unseen.extend(hidden_at_gmail(&statuses, &labels));
+            unseen.extend(self.cut_at_gmail(&statuses));
         }
-        for status in counted {
+        for status in counted.into_iter().filter(|_| !has_labels) {
             let shown = status.messages.unwrap_or_default();
             if self.is_window(shown) {
                 unseen.push(Unseen::Window { folder: status.folder.path.to_string(), shown });
@@ -94,6 +92,18 @@ impl Session {
             max_message: self.capabilities.append_limit().or(max_message),
             unseen,
         })
+    }
+
+    /// Folders that a Gmail account's owner seems to have limited.
+    fn cut_at_gmail(&self, statuses: &[FolderStatus]) -> Vec<Unseen> {
+        let is_all = |status: &FolderStatus| status.folder.role == Some(Role::All);
+        let all = statuses.iter().find(|s| is_all(s)).and_then(|all| all.messages).unwrap_or(0);
+        let cut = |status: &FolderStatus| {
+            let shown = status.messages.filter(|&shown| self.is_window(shown))?;
+            let (folder, whole) = (status.folder.path.to_string(), is_all(status));
+            (whole || all > shown).then_some(Unseen::Cut { folder, shown, whole })
+        };
+        statuses.iter().filter(|status| status.selectable).filter_map(cut).collect()
     }
 
     /// Asks for the size of each folder, where the server can tell it at once.
@@ -246,14 +256,6 @@ fn hidden_at_gmail(statuses: &[FolderStatus], borne: &BTreeSet<Vec<u8>>) -> Vec<
     let hidden: Vec<String> = hidden.take(NAMED).map(|label| decode(label).into_owned()).collect();
     if !hidden.is_empty() {
         unseen.push(Unseen::Labels(hidden));
-    }
-    let all = with(Role::All).and_then(|all| all.messages).unwrap_or_default();
-    for status in statuses.iter().filter(|status| status.selectable) {
-        let shown = status.messages.unwrap_or_default();
-        let whole = status.folder.role == Some(Role::All);
-        if GMAIL_LIMITS.contains(&shown) && (whole || all > shown) {
-            unseen.push(Unseen::Cut { folder: status.folder.path.to_string(), shown, whole });
-        }
     }
     unseen
 }

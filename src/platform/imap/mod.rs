@@ -108,7 +108,9 @@ fn known(account: &definition::Account, options: &Options) -> Options {
     let mut options = options.clone();
     options.veto.extend(traits.veto.iter().cloned());
     options.id.extend(traits.id.clone());
-    options.windows.extend(traits.windows.iter().copied());
+    if traits.windows.is_some() {
+        options.windows.clone_from(&traits.windows);
+    }
     options
 }
 

@@ -25,6 +25,9 @@ const MESSAGES: u64 = 1000;
 /// What a server with windows shows of a folder, in messages, if its preset does not tell: Yahoo's
 /// two hosts.
 const WINDOWS: [u64; 2] = [10_000, 100_000];
+/// How Gmail lets people limit folders over IMAP
+/// (<https://support.google.com/mail/answer/7126229>).
+const GMAIL_LIMITS: [u64; 4] = [1000, 2000, 5000, 10_000];
 /// UIDs have 32 bits (RFC 9051, 2.3.1.1).
 const ALL: Range<u64> = 1..1 << 32;
 
@@ -51,9 +54,14 @@ impl Session {
         if self.uid_only {
             return false;
         }
-        let has_windows = self.capabilities.has("UIDONLY") && self.is_paged();
-        self.windows.contains(&messages)
-            || (self.windows.is_empty() && has_windows && WINDOWS.contains(&messages))
+        let usual: &[u64] = if self.capabilities.has("UIDONLY") && self.is_paged() {
+            &WINDOWS
+        } else if self.capabilities.has("X-GM-EXT-1") {
+            &GMAIL_LIMITS
+        } else {
+            &[]
+        };
+        self.windows.as_deref().unwrap_or(usual).contains(&messages)
     }
 
     /// A set as commands take it: [`set_parts`] of no more messages than one command handles.

@@ -96,7 +96,7 @@ pub(super) struct Session {
     /// Messages are spoken of by UID alone (RFC 9586).
     pub(super) uid_only: bool,
     /// A folder of so many messages may be a part of a larger one.
-    pub(super) windows: Vec<u64>,
+    pub(super) windows: Option<Vec<u64>>,
     /// Folders that showed a part of themselves only when they were last opened.
     pub(super) partial: HashSet<FolderName>,
     /// Is the line such that compressing is wanted, if the server can?
@@ -136,7 +136,7 @@ impl Session {
             epochs: HashMap::new(),
             qresync: false,
             uid_only: false,
-            windows: Vec::new(),
+            windows: None,
             partial: HashSet::new(),
             wants_compression: false,
             compressing: None,

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::definition::{Labels, Mailbox};
 use crate::platform::{Inspection, Oversized, Quota, Size, Unseen};
+use crate::preset;
 
 /// Days that a seed takes anyway; more than this is worth a word.
 const SOON: u64 = 1;
@@ -82,9 +83,10 @@ fn finding(level: Level, kind: Kind, message: String, remedy: impl Into<String>)
     Finding { level, kind, message, remedy: remedy.into() }
 }
 
-const SHOW_ALL: &str = "in the account's Gmail settings, Forwarding and POP/IMAP, set \"Do not limit the \
-     number of messages in an IMAP folder\"; or sign in with a service account and the scope \
-     https://www.googleapis.com/auth/gmail.imap_admin, which sees everything";
+/// What to do about a Gmail account's folders that are cut.
+fn show_all() -> &'static str {
+    preset::find("gmail").and_then(|gmail| gmail.show_all.as_deref()).unwrap_or_default()
+}
 
 const SHOW_LABELS: &str = "in the account's Gmail settings, under Labels, tick \"Show in IMAP\"; or sign in \
      with a service account and the scope https://www.googleapis.com/auth/gmail.imap_admin, which sees \
@@ -114,7 +116,7 @@ fn unseen(unseen: &Unseen) -> Finding {
                 "the source's {folder} shows exactly {shown} messages, as if its owner had limited it: \
                  older ones would not be copied"
             ),
-            SHOW_ALL,
+            show_all(),
         ),
         Unseen::Cut { folder, shown, whole: false } => finding(
             Level::Warning,
@@ -123,7 +125,7 @@ fn unseen(unseen: &Unseen) -> Finding {
                 "the source's {folder} shows exactly {shown} messages, as if its owner had limited \
                  folders"
             ),
-            SHOW_ALL,
+            show_all(),
         ),
         Unseen::Window { folder, shown } => finding(
             Level::Error,
