@@ -1,6 +1,6 @@
 //! Access tokens that were asked for, shared by everything that needs them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,6 +66,8 @@ struct Shared {
     /// When what was used ends, as servers and certificates told; of which secrets.
     ends: Mutex<HashMap<Grant, (Digest, Expiry)>>,
     keeping: Keeping,
+    /// Whose last refresh token is in memory only.
+    unkept: Mutex<HashSet<Grant>>,
     /// It was said that rotated tokens cannot be kept, or are not.
     complained: AtomicBool,
 }
@@ -121,6 +123,12 @@ impl Tokens {
         let ends = self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let told = ends.get(grant).map(|(_, expiry)| *expiry);
         told.into_iter().chain(declared(grant)).min()
+    }
+
+    /// Did a server give another refresh token in place of this grant's, which ends with the
+    /// program?
+    pub fn loses(&self, grant: &Grant) -> bool {
+        self.shared.unkept.lock().unwrap_or_else(PoisonError::into_inner).contains(grant)
     }
 
     /// A token for a mailbox's user.
@@ -313,20 +321,30 @@ impl Shared {
     }
 
     async fn keep(&self, grant: &Grant, rotated: &Successor) {
-        let kept = match &self.keeping {
-            Keeping::Shortly => return,
+        let is_kept = match &self.keeping {
+            Keeping::Shortly => false,
             Keeping::InMemory => {
-                return self.complain(
+                self.complain(
                     "a server gives out a new refresh token each time, and drover keeps it in \
                      memory only: if the server takes the one in the definition only once, a \
                      restart needs a new one; set `token_key` in [auth] of drover's settings to \
                      have them kept",
                 );
+                false
             }
-            Keeping::InVault(vault) => vault.save(grant, rotated).await,
+            Keeping::InVault(vault) => {
+                let saved = vault.save(grant, rotated).await;
+                if let Err(error) = &saved {
+                    let what = "a rotated refresh token is kept in memory only";
+                    self.complain(&format!("{what}: {error}"));
+                }
+                saved.is_ok()
+            }
         };
-        if let Err(error) = kept {
-            self.complain(&format!("a rotated refresh token is kept in memory only: {error}"));
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_kept {
+            true => drop(unkept.remove(grant)),
+            false => drop(unkept.insert(grant.clone())),
         }
     }
 
