@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,7 +63,7 @@ pub struct Tokens {
 #[derive(Default)]
 struct Shared {
     slots: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Slot>>>>,
-    endpoints: Mutex<HashMap<Url, Arc<Endpoint>>>,
+    endpoints: Mutex<HashMap<Place, Arc<Endpoint>>>,
     /// When what was used ends, as servers and certificates told; of which secrets.
     ends: Mutex<HashMap<Grant, (Digest, Expiry)>>,
     keeping: Keeping,
@@ -82,6 +83,9 @@ enum Keeping {
     InMemory,
     InVault(Vault),
 }
+
+/// Where is asked, and what is trusted there.
+type Place = (Url, Option<PathBuf>);
 
 /// What is asked with, and in whose name if that matters.
 type Key = (Grant, Option<String>);
@@ -269,14 +273,11 @@ impl Shared {
         Arc::clone(slots.entry(key).or_default())
     }
 
-    fn endpoint(&self, url: &Url) -> Result<Arc<Endpoint>, TokenError> {
+    fn endpoint(&self, url: &Url, ca_file: Option<&Path>) -> Arc<Endpoint> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = endpoints.get(url) {
-            return Ok(Arc::clone(endpoint));
-        }
-        let endpoint = Arc::new(Endpoint::new(url)?);
-        endpoints.insert(url.clone(), Arc::clone(&endpoint));
-        Ok(endpoint)
+        let place = (url.clone(), ca_file.map(Path::to_owned));
+        let endpoint = endpoints.entry(place).or_insert_with(|| Endpoint::new(url, ca_file).into());
+        Arc::clone(endpoint)
     }
 
     async fn ask(
@@ -286,7 +287,7 @@ impl Shared {
         secrets: &[SecretString],
     ) -> Result<Granted, TokenError> {
         let question = Question::new(grant, user, secrets)?;
-        let granted = question.ask(&*self.endpoint(&question.url)?).await?;
+        let granted = question.ask(&self.endpoint(&question.url, grant.ca_file())).await?;
         let certificate = question.certificate_ends();
         let certificate = certificate.map(|at| Expiry { at, what: Ending::Certificate });
         let refresh_token = granted.refresh_life.and_then(|life| {
