@@ -10,7 +10,8 @@
 //! 1. [`model`]: the words. No I/O, no clock.
 //! 2. [`preset`]: what is known of mail systems, as data. [`definition`] and [`config`]: what
 //!    the operator declared.
-//! 3. [`auth`], [`flow`], [`ledger`]: secrets, bounds, the durable record.
+//! 3. [`tls`]: whom drover trusts. [`auth`], [`flow`], [`ledger`]: secrets, bounds, the durable
+//!    record.
 //! 4. [`platform`]: the mail systems, behind `Source` and `Destination`.
 //! 5. [`sync`]: one pass: survey → plan → transfer.
 //! 6. [`controller`]: which passes run, and when.
@@ -35,3 +36,4 @@ pub mod platform;
 pub mod preset;
 pub mod sync;
 pub mod telemetry;
+pub mod tls;

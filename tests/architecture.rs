@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the ground up. A module may use those of the layers beneath its own, not its
 /// neighbours.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["model"],
     &["preset"],
     &["definition"],
     &["config"],
+    &["tls"],
     &["auth", "flow", "ledger"],
     &["platform"],
     &["sync"],

@@ -40,6 +40,7 @@ fn a_service_account_needs_its_key_file_and_asks_for_all_of_imap() {
     let expected = Grant::ServiceAccount {
         key: file("google.json"),
         token_url: None,
+        ca_file: None,
         scopes: vec!["https://mail.google.com/".into()],
     };
     assert_eq!(grant(auth, ""), expected);
@@ -56,6 +57,7 @@ fn an_application_of_a_tenant_asks_entra_id_for_its_default_scope() {
         token_url: "https://login.microsoftonline.com/acme.example/oauth2/v2.0/token"
             .parse()
             .unwrap(),
+        ca_file: None,
         scopes: vec!["https://outlook.office365.com/.default".into()],
     };
     assert_eq!(grant(auth, ""), expected);
@@ -279,4 +281,25 @@ fn a_csv_roster_names_aliases() {
     let loaded = load(&directory.path().join("acme.toml")).unwrap();
     let who = loaded.migration.mailboxes.iter().map(|mailbox| mailbox.source.names().who);
     assert_eq!(who.collect::<Vec<_>>(), ["ACME\\admin\\als", "ACME\\admin\\bob"]);
+}
+
+#[test]
+fn a_ca_file_for_tokens_is_relative_to_the_definition_and_watched() {
+    for method in [
+        "method = \"service-account\", key = { file = \"google.json\" }",
+        "method = \"client-credentials\", tenant = \"acme.example\", client_id = \"app\", \
+         client_secret = { env = \"S\" }",
+        "method = \"refresh-token\", client_id = \"app\", refresh_token = { env = \"R\" }, \
+         token_url = \"https://login.example/token\"",
+    ] {
+        let auth = format!("{method}, ca_file = \"ca.pem\"");
+        let path = Path::new("/herd/ca.pem");
+        assert_eq!(grant(&auth, "").ca_file(), Some(path), "{method}");
+        let loaded = load_text("acme", &text(&auth, ""), Path::new("/herd")).unwrap();
+        assert!(loaded.files.iter().any(|file| file == path), "{:?}", loaded.files);
+        let warned = render_all(&loaded.warnings, false);
+        assert!(warned.contains("`ca_file` cannot be read now"), "{warned}");
+    }
+    let said = refused("password = { env = \"P\" }, ca_file = \"ca.pem\"", "");
+    assert!(said.contains("`ca_file` has no meaning here"), "{said}");
 }

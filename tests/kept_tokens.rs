@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex};
 
 use drover::auth::{Store, Tokens, Vault};
 use drover::definition::{Grant, SecretRef};
-use serde_json::json;
+use drover::ledger::Ledger;
+use serde_json::{Value, json};
 use support::{Dovecot, Drover, Oidc, note};
 
 /// A daemon that writes to an account of Dovecot with a refresh token.
@@ -49,11 +50,21 @@ impl Scene {
 
     fn key(&self, key: &str) {
         self.drover.write("secrets/key", key);
-        self.drover.write(
-            "config.toml",
+        self.key_from("{ file = \"secrets/key\" }");
+    }
+
+    fn key_from(&self, reference: &str) {
+        let settings = format!(
             "definitions = \"definitions\"\nstate = \"state\"\nsocket = \"drover.sock\"\n\
-             [auth]\ntoken_key = { file = \"secrets/key\" }\n",
+             [auth]\ntoken_key = {reference}\n"
         );
+        self.drover.write("config.toml", &settings);
+    }
+
+    /// `drover check --connect -o json`, which must exit with `code`.
+    fn checked(&self, code: i32) -> Value {
+        let said = self.drover.expect(code, &["check", "--connect", "-o", "json"]);
+        serde_json::from_str(&said).expect("JSON")
     }
 
     /// Runs the daemon until this note has arrived.
@@ -74,7 +85,7 @@ impl Scene {
     }
 }
 
-fn copied(passes: &serde_json::Value) -> u64 {
+fn copied(passes: &Value) -> u64 {
     let passes = passes.as_array().cloned().unwrap_or_default();
     passes.iter().filter_map(|pass| pass["accounts"]["copied"].as_u64()).sum()
 }
@@ -177,6 +188,104 @@ fn the_end_of_a_consent_is_told_ahead_where_the_provider_says_it() {
     });
     let told = scene.drover.log().matches("the refresh token of the destination ends on").count();
     assert_eq!(told, 1, "{}", scene.drover.log());
+}
+
+// ---- drover check --connect --------------------------------------------------------------------
+
+#[test]
+fn a_check_uses_the_kept_successor_and_keeps_the_next() {
+    let mut scene = Scene::new();
+    scene.key(KEY);
+    scene.carries("two");
+    let checked = scene.checked(0);
+    assert_eq!(checked["connections"][0]["destination"]["messages"], 2, "{checked}");
+    assert!(!checked.to_string().contains("another refresh token"), "{checked}");
+    // A file that is named is checked with the same settings.
+    let said = scene.drover.expect(0, &["check", "--connect", "definitions/pilot.toml"]);
+    assert!(said.contains("1 mailbox: both sides can be used"), "{said}");
+    assert_eq!(scene.oidc.requests(), 3, "each used one");
+    scene.carries("three");
+}
+
+#[test]
+fn a_check_beside_a_running_daemon_leaves_its_tokens_alone() {
+    let mut scene = Scene::new();
+    scene.drover.start();
+    scene.drover.until("a pass", |drover| copied(&drover.mailbox("pilot")["passes"]) == 1);
+    let asked = scene.oidc.requests();
+    let checked = scene.checked(0);
+    let tried = &checked["connections"][0];
+    assert_eq!(tried["source"]["messages"], 1, "the other side is tried: {checked}");
+    assert_eq!(tried["destination"]["untried"]["reason"], "TokensInUse", "{checked}");
+    assert_eq!(tried["destination"]["error"], Value::Null, "{checked}");
+    let said = scene.drover.expect(0, &["check", "--connect"]);
+    assert!(said.contains("-       pilot/anna: 1 folder, 1 message → TokensInUse"), "{said}");
+    assert!(said.contains("destination: not tried: a running drover has"), "{said}");
+    assert!(said.contains("do: see `drover status pilot`"), "{said}");
+    assert!(said.contains("1 mailbox: 1 not fully tried, nothing found wrong"), "{said}");
+    assert_eq!(scene.oidc.requests(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_beside_any_other_drover_leaves_its_tokens_alone() {
+    let scene = Scene::new();
+    // As a command without a daemon holds it.
+    let (ledger, _) = Ledger::open(&scene.drover.path("state")).await.expect("a ledger");
+    let checked = scene.checked(0);
+    assert_eq!(checked["connections"][0]["destination"]["untried"]["reason"], "TokensInUse");
+    assert_eq!(scene.oidc.requests(), 0);
+    ledger.close().await.expect("close");
+}
+
+#[test]
+fn a_check_that_cannot_keep_a_successor_does_not_ask_for_one() {
+    let scene = Scene::new();
+    scene.key_from("{ credential = \"only-the-daemon-has-it\" }");
+    let checked = scene.checked(1);
+    let error = &checked["connections"][0]["destination"]["error"];
+    assert_eq!(error["reason"], "SecretUnreadable", "{checked}");
+    let message = error["message"].as_str().unwrap_or_default();
+    assert!(message.contains("no systemd credential only-the-daemon-has-it"), "{checked}");
+    assert_eq!(scene.oidc.requests(), 0);
+}
+
+#[test]
+fn a_check_without_a_key_says_that_a_token_was_used_up() {
+    let scene = Scene::new();
+    let output = scene.drover.run(&["check", "--connect"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    assert!(said.contains("another refresh token for the destination `anna`"), "{said}");
+    assert!(said.contains("set `token_key` in [auth] of drover's settings"), "{said}");
+    assert!(said.contains("drover auth login pilot --destination --user anna"), "{said}");
+    let tokens = scene.oidc.refresh_tokens();
+    assert_eq!(tokens.len(), 2, "{tokens:?}");
+    assert!(!tokens.iter().any(|token| said.contains(token)), "{said}");
+    scene.oidc.by_refresh_token();
+    let checked = scene.checked(0);
+    let warnings = checked["diagnostics"].as_array().expect("a list");
+    assert_eq!(checked["warnings"], warnings.len(), "{checked}");
+    assert!(warnings.iter().any(|one| one.to_string().contains("another refresh token")));
+}
+
+#[test]
+fn a_check_of_passwords_opens_no_ledger() {
+    let scene = Scene::new();
+    scene.key(KEY);
+    let port = scene.source.port();
+    let side = format!(
+        "host = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
+         auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n"
+    );
+    scene.drover.define(
+        "pilot",
+        &format!(
+            "[source]\n{side}[destination]\n{side}\
+             [[mailboxes]]\nsource = \"anna\"\ndestination = \"bert\"\n"
+        ),
+    );
+    scene.drover.expect(0, &["check", "--connect"]);
+    assert!(!scene.drover.path("state").exists());
 }
 
 // ---- the same without a daemon -----------------------------------------------------------------

@@ -11,6 +11,7 @@ use drover::model::PassKind;
 use drover::platform::{self, Error, Options, Retry};
 use serde_json::json;
 use support::oidc::SECRET;
+use support::tls::Certificate;
 use support::{Dovecot, Drover, Oidc, World, account, endpoint, note};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -49,6 +50,68 @@ async fn an_application_with_a_certificate_carries_mail() {
 async fn a_service_account_carries_mail_in_the_name_of_the_mailboxs_user() {
     let oidc = Oidc::start();
     carries_mail(&oidc, oidc.by_service_account()).await;
+}
+
+/// An application that asks for its token over TLS, and trusts this file of the server's.
+fn over_tls(oidc: &Oidc, trusted: Option<&str>) -> Grant {
+    let Grant::ClientCredentials { client_id, proof, scopes, .. } = oidc.by_secret() else {
+        panic!("another grant")
+    };
+    let token_url = oidc.https_token_url().parse().expect("a URL");
+    let ca_file = trusted.map(|name| oidc.file(name));
+    Grant::ClientCredentials { client_id, proof, token_url, ca_file, scopes }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_of_a_private_authority_is_trusted_by_its_ca_file() {
+    let oidc = Oidc::start();
+    carries_mail(&oidc, over_tls(&oidc, Some("ca.pem"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_is_trusted_by_its_very_certificate() {
+    let oidc = Oidc::with(Certificate::SelfSigned);
+    let grant = over_tls(&oidc, Some("server.pem"));
+    Tokens::default().token(&grant, "anna").await.expect("a token");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_of_an_unknown_authority_is_refused_with_what_to_do() {
+    let oidc = Oidc::start();
+    let error = Tokens::default().token(&over_tls(&oidc, None), "anna").await;
+    let error = error.expect_err("nobody knows its authority");
+    assert!(error.to_string().contains("no trusted TLS with 127.0.0.1:"), "{error}");
+    assert!(error.to_string().contains("UnknownIssuer"), "{error}");
+    assert!(error.remedy().contains("set `ca_file` in `auth`"), "{}", error.remedy());
+    assert_eq!((error.reason(), oidc.requests()), ("TlsFailed", 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_endpoint_with_a_bad_certificate_is_refused_whatever_the_ca_file() {
+    for bad in [Certificate::WrongHost, Certificate::Expired, Certificate::UnknownAuthority] {
+        let oidc = Oidc::with(bad);
+        let error = Tokens::default().token(&over_tls(&oidc, Some("ca.pem")), "anna").await;
+        let error = error.expect_err("it is bad");
+        assert_eq!((error.reason(), oidc.requests()), ("TlsFailed", 0), "{bad:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ca_file_that_was_corrected_counts_without_a_restart() {
+    let (oidc, tokens) = (Oidc::start(), Tokens::default());
+    let (right, grant) =
+        (std::fs::read(oidc.file("ca.pem")).unwrap(), over_tls(&oidc, Some("ca.pem")));
+    let stranger = std::fs::read_to_string(oidc.file("certificate.pem")).unwrap();
+    for (wrong, why) in [("", "holds no certificate"), (&stranger, "UnknownIssuer")] {
+        oidc.write("ca.pem", wrong);
+        // A failure is everybody's answer for a while who asks with the same secrets.
+        oidc.write("secret", why);
+        let error = tokens.token(&grant, "anna").await.expect_err("it is wrong");
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    std::fs::write(oidc.file("ca.pem"), right).unwrap();
+    oidc.write("secret", SECRET);
+    tokens.token(&grant, "anna").await.expect("a token");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! One token endpoint: how it is reached, how many ask it at once, and when it is left alone.
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -8,13 +10,12 @@ use oauth2::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use oauth2::http::{HeaderMap, StatusCode};
 use oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
 use rustls::ClientConfig;
-use rustls::crypto::ring::default_provider;
-use rustls_platform_verifier::BuilderVerifierExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::Url;
 
 use super::TokenError;
+use crate::tls;
 
 /// Requests at once: six hundred mailboxes ask one after the other.
 const AT_ONCE: usize = 4;
@@ -36,10 +37,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 pub(super) struct Endpoint {
     /// As people are told of it.
     host: String,
-    client: reqwest::Client,
+    /// Certificates to trust besides the platform's roots.
+    ca_file: Option<PathBuf>,
+    /// Without TLS: only on this machine, where no proxy could stand between.
+    is_plain: bool,
+    client: Mutex<Option<Made>>,
     room: Semaphore,
     pause: Mutex<Pause>,
 }
+
+/// A client, and what it trusts.
+type Made = (Arc<ClientConfig>, reqwest::Client);
 
 #[derive(Debug, Default)]
 struct Pause {
@@ -49,26 +57,16 @@ struct Pause {
 }
 
 impl Endpoint {
-    /// How the endpoint at this address is asked.
-    pub(super) fn new(url: &Url) -> Result<Self, TokenError> {
-        let host = host(url);
-        let failed = |cause: String| TokenError::Unreachable { endpoint: host.clone(), cause };
-        let tls = ClientConfig::builder_with_provider(Arc::new(default_provider()))
-            .with_safe_default_protocol_versions()
-            .and_then(|builder| builder.with_platform_verifier())
-            .map_err(|error| failed(error.to_string()))?
-            .with_no_client_auth();
-        let builder = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls)
-            // A secret goes where the definition says and nowhere else.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("drover/", env!("CARGO_PKG_VERSION")))
-            .timeout(PATIENCE);
-        // Without TLS only on this machine, where no proxy could stand between.
-        let builder = if url.scheme() == "http" { builder.no_proxy() } else { builder };
-        let client = builder.build().map_err(|error| failed(cause(&error)))?;
-        let (room, pause) = (Semaphore::new(AT_ONCE), Mutex::default());
-        Ok(Self { host, client, room, pause })
+    /// How the endpoint at this address is asked, with these certificates besides the platform's.
+    pub(super) fn new(url: &Url, ca_file: Option<&Path>) -> Self {
+        Self {
+            host: host(url),
+            ca_file: ca_file.map(Path::to_owned),
+            is_plain: url.scheme() == "http",
+            client: Mutex::default(),
+            room: Semaphore::new(AT_ONCE),
+            pause: Mutex::default(),
+        }
     }
 
     /// Its host, for people.
@@ -83,9 +81,9 @@ impl Endpoint {
         if let Some(delay) = self.paused() {
             return Err(self.throttled(delay));
         }
-        let failed = |error: reqwest::Error| self.unreachable(cause(&error));
+        let failed = |error: reqwest::Error| self.failed(&error);
         let request = request.try_into().map_err(failed)?;
-        let mut answer = self.client.execute(request).await.map_err(failed)?;
+        let mut answer = self.client()?.execute(request).await.map_err(failed)?;
         let status = answer.status();
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
             return Err(self.throttled(self.pause(retry_after(answer.headers()))));
@@ -109,6 +107,28 @@ impl Endpoint {
         Ok(response)
     }
 
+    /// The client; another one once what is trusted may have changed, on disk or in the system.
+    fn client(&self) -> Result<reqwest::Client, TokenError> {
+        let tls = tls::config(self.ca_file.as_deref());
+        let tls = tls.map_err(|error| self.untrusted(error.to_string()))?;
+        let mut made = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((trusting, client)) = &*made
+            && Arc::ptr_eq(trusting, &tls)
+        {
+            return Ok(client.clone());
+        }
+        let builder = reqwest::Client::builder()
+            .tls_backend_preconfigured((*tls).clone())
+            // A secret goes where the definition says and nowhere else.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("drover/", env!("CARGO_PKG_VERSION")))
+            .timeout(PATIENCE);
+        let builder = if self.is_plain { builder.no_proxy() } else { builder };
+        let client = builder.build().map_err(|error| self.failed(&error))?;
+        *made = Some((tls, client.clone()));
+        Ok(client)
+    }
+
     fn paused(&self) -> Option<Duration> {
         let until = self.pause.lock().unwrap_or_else(PoisonError::into_inner).until?;
         let left = until.saturating_duration_since(Instant::now());
@@ -128,6 +148,17 @@ impl Endpoint {
 
     fn throttled(&self, delay: Duration) -> TokenError {
         TokenError::Throttled { endpoint: self.host.clone(), delay }
+    }
+
+    fn failed(&self, error: &reqwest::Error) -> TokenError {
+        match of_tls(error) {
+            Some(cause) => self.untrusted(cause.to_string()),
+            None => self.unreachable(cause(error)),
+        }
+    }
+
+    fn untrusted(&self, cause: String) -> TokenError {
+        TokenError::Tls { endpoint: self.host.clone(), cause }
     }
 
     fn unreachable(&self, cause: String) -> TokenError {
@@ -160,6 +191,20 @@ fn cause(error: &reqwest::Error) -> String {
         true => format!("nothing within {} s", PATIENCE.as_secs()),
         false => cause.to_string(),
     }
+}
+
+/// What TLS itself has to say of it.
+fn of_tls(error: &reqwest::Error) -> Option<&rustls::Error> {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(tls) = inner.downcast_ref() {
+            return Some(tls);
+        }
+        // An I/O error does not count what it holds among its sources.
+        let held = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        cause = held.map_or_else(|| inner.source(), |held| Some(held));
+    }
+    None
 }
 
 /// RFC 9110, 10.2.3: seconds, or a date.

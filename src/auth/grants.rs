@@ -83,7 +83,7 @@ impl Question {
                     proof: Proof::ServiceAccount { key: Box::new(key), user: user.to_owned() },
                 }
             }
-            Grant::ClientCredentials { client_id, proof, token_url, scopes } => {
+            Grant::ClientCredentials { client_id, proof, token_url, scopes, .. } => {
                 let client = client_id.clone();
                 let proof = match proof {
                     ClientProof::Secret(_) => {

@@ -29,7 +29,7 @@ mod vault;
 pub use expiry::{Ending, Expiry, expiry, in_days};
 pub use token_error::{Denial, TokenError};
 pub use tokens::{Token, Tokens};
-pub use vault::{Store, Vault};
+pub use vault::{Store, Vault, VaultError};
 
 /// A secret command that has not answered by then hangs.
 const COMMAND_TIME: Duration = Duration::from_secs(30);

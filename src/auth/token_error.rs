@@ -28,6 +28,14 @@ pub enum TokenError {
         /// What was seen.
         cause: String,
     },
+    /// The token endpoint shows no certificate that is trusted.
+    #[error("no trusted TLS with {endpoint}, where tokens are asked for: {cause}")]
+    Tls {
+        /// Its host.
+        endpoint: String,
+        /// What was seen.
+        cause: String,
+    },
     /// The token endpoint wants to be asked less often.
     #[error("{endpoint} asks to wait {} s before it is asked for tokens again", delay.as_secs())]
     Throttled {
@@ -108,6 +116,7 @@ impl TokenError {
         match self {
             Self::Secret(_) | Self::Key { .. } => "SecretUnreadable",
             Self::Unreachable { .. } => "Unreachable",
+            Self::Tls { .. } => "TlsFailed",
             Self::Throttled { .. } => "Throttled",
             Self::Refused(_) => "CredentialsRefused",
             Self::Protocol { .. } => "ProtocolViolated",
@@ -125,6 +134,13 @@ impl TokenError {
                 "check that drover's machine can reach {endpoint} over HTTPS (firewall, proxy, \
                  name), and `token_url` if there is one; drover tries again by itself"
             ),
+            Self::Tls { .. } => {
+                "for a private authority set `ca_file` in `auth` to a file with its \
+                 certificate, PEM; else check that the host of `token_url` is a name in the \
+                 server's certificate, and the clock of drover's machine; drover tries again by \
+                 itself"
+                    .into()
+            }
             Self::Throttled { .. } => String::new(),
             Self::Refused(denial) => format!(
                 "{}; drover tries again once the definition or a secret changes, or \

@@ -1,7 +1,8 @@
 //! Access tokens that were asked for, shared by everything that needs them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -62,10 +63,12 @@ pub struct Tokens {
 #[derive(Default)]
 struct Shared {
     slots: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<Slot>>>>,
-    endpoints: Mutex<HashMap<Url, Arc<Endpoint>>>,
+    endpoints: Mutex<HashMap<Place, Arc<Endpoint>>>,
     /// When what was used ends, as servers and certificates told; of which secrets.
     ends: Mutex<HashMap<Grant, (Digest, Expiry)>>,
     keeping: Keeping,
+    /// Whose last refresh token is in memory only.
+    unkept: Mutex<HashSet<Grant>>,
     /// It was said that rotated tokens cannot be kept, or are not.
     complained: AtomicBool,
 }
@@ -80,6 +83,9 @@ enum Keeping {
     InMemory,
     InVault(Vault),
 }
+
+/// Where is asked, and what is trusted there.
+type Place = (Url, Option<PathBuf>);
 
 /// What is asked with, and in whose name if that matters.
 type Key = (Grant, Option<String>);
@@ -121,6 +127,12 @@ impl Tokens {
         let ends = self.shared.ends.lock().unwrap_or_else(PoisonError::into_inner);
         let told = ends.get(grant).map(|(_, expiry)| *expiry);
         told.into_iter().chain(declared(grant)).min()
+    }
+
+    /// Did a server give another refresh token in place of this grant's, which ends with the
+    /// program?
+    pub fn loses(&self, grant: &Grant) -> bool {
+        self.shared.unkept.lock().unwrap_or_else(PoisonError::into_inner).contains(grant)
     }
 
     /// A token for a mailbox's user.
@@ -261,14 +273,11 @@ impl Shared {
         Arc::clone(slots.entry(key).or_default())
     }
 
-    fn endpoint(&self, url: &Url) -> Result<Arc<Endpoint>, TokenError> {
+    fn endpoint(&self, url: &Url, ca_file: Option<&Path>) -> Arc<Endpoint> {
         let mut endpoints = self.endpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(endpoint) = endpoints.get(url) {
-            return Ok(Arc::clone(endpoint));
-        }
-        let endpoint = Arc::new(Endpoint::new(url)?);
-        endpoints.insert(url.clone(), Arc::clone(&endpoint));
-        Ok(endpoint)
+        let place = (url.clone(), ca_file.map(Path::to_owned));
+        let endpoint = endpoints.entry(place).or_insert_with(|| Endpoint::new(url, ca_file).into());
+        Arc::clone(endpoint)
     }
 
     async fn ask(
@@ -278,7 +287,7 @@ impl Shared {
         secrets: &[SecretString],
     ) -> Result<Granted, TokenError> {
         let question = Question::new(grant, user, secrets)?;
-        let granted = question.ask(&*self.endpoint(&question.url)?).await?;
+        let granted = question.ask(&self.endpoint(&question.url, grant.ca_file())).await?;
         let certificate = question.certificate_ends();
         let certificate = certificate.map(|at| Expiry { at, what: Ending::Certificate });
         let refresh_token = granted.refresh_life.and_then(|life| {
@@ -313,20 +322,30 @@ impl Shared {
     }
 
     async fn keep(&self, grant: &Grant, rotated: &Successor) {
-        let kept = match &self.keeping {
-            Keeping::Shortly => return,
+        let is_kept = match &self.keeping {
+            Keeping::Shortly => false,
             Keeping::InMemory => {
-                return self.complain(
+                self.complain(
                     "a server gives out a new refresh token each time, and drover keeps it in \
                      memory only: if the server takes the one in the definition only once, a \
                      restart needs a new one; set `token_key` in [auth] of drover's settings to \
                      have them kept",
                 );
+                false
             }
-            Keeping::InVault(vault) => vault.save(grant, rotated).await,
+            Keeping::InVault(vault) => {
+                let saved = vault.save(grant, rotated).await;
+                if let Err(error) = &saved {
+                    let what = "a rotated refresh token is kept in memory only";
+                    self.complain(&format!("{what}: {error}"));
+                }
+                saved.is_ok()
+            }
         };
-        if let Err(error) = kept {
-            self.complain(&format!("a rotated refresh token is kept in memory only: {error}"));
+        let mut unkept = self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+        match is_kept {
+            true => drop(unkept.remove(grant)),
+            false => drop(unkept.insert(grant.clone())),
         }
     }
 

@@ -49,9 +49,9 @@ pub struct Vault {
     store: Store,
 }
 
-/// Why a kept token cannot be had, or not be kept.
+/// Why a kept token cannot be had, or not be kept; with what to do about it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum VaultError {
+pub enum VaultError {
     /// The key cannot be read.
     #[error("`token_key` cannot be read: {0}; {remedy}", remedy = .0.remedy())]
     Key(#[from] SecretError),
@@ -87,6 +87,15 @@ impl Vault {
     /// Keeps tokens in this store, encrypted with this key.
     pub fn new(key: SecretRef, store: Store) -> Self {
         Self { key, store }
+    }
+
+    /// Can it be locked and opened at all? For whoever would rather not use up a token than lose
+    /// its successor.
+    ///
+    /// # Errors
+    /// The key's.
+    pub async fn prove(&self) -> Result<(), VaultError> {
+        self.key().await.map(drop)
     }
 
     /// What is kept for a grant.

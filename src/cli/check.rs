@@ -9,9 +9,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::human::counted;
+use super::keyring::Keyring;
 use super::output::{self, Format};
 use super::{connect, exit};
-use crate::auth::{self, Expiry};
+use crate::auth::{self, Expiry, Tokens};
+use crate::config::Config;
 use crate::controller::catalog::definition_files;
 use crate::definition::{self, Diagnostic, Grant, Login, Migration, SecretRef, Severity};
 use crate::telemetry::colors;
@@ -37,13 +39,13 @@ pub(super) struct Checked {
     pub(super) connections: Option<Vec<connect::Tried>>,
 }
 
-/// Checks files and directories.
+/// Checks files and directories; with settings, by which refresh tokens are kept, also signs in.
 ///
 /// # Errors
-/// The result cannot be written.
+/// The result cannot be written, or it cannot be found out who has the refresh tokens.
 pub(super) async fn check(
     paths: &[PathBuf],
-    connect: bool,
+    connect: Option<&Config>,
     format: Format,
 ) -> anyhow::Result<exit::Exit> {
     let Found { files, mut diagnostics } = find(paths);
@@ -71,16 +73,23 @@ pub(super) async fn check(
         connections: None,
     };
     if format == Format::Table {
-        let shown = render(&checked.diagnostics, colors(std::io::stderr().is_terminal()));
-        if !shown.is_empty() {
-            eprintln!("{shown}");
-        }
+        show(&checked.diagnostics);
         output::print(&summary(&checked))?;
     }
     let mut failed = false;
-    if connect && checked.errors == 0 {
-        let tried = connect::all(&migrations, format).await?;
+    if let Some(config) = connect.filter(|_| checked.errors == 0) {
+        let keyring = Keyring::take(config, &migrations).await?;
+        let tried = connect::all(&migrations, &keyring, format).await;
+        let lost: Vec<_> =
+            good.iter().flat_map(|(file, m)| lost(file, m, &keyring.tokens)).collect();
+        keyring.put_back().await;
+        let tried = tried?;
+        if format == Format::Table {
+            show(&lost);
+        }
         failed = tried.iter().any(|one| !one.is_ok());
+        checked.warnings += lost.len();
+        checked.diagnostics.extend(lost);
         checked.connections = Some(tried);
     }
     if format == Format::Json {
@@ -208,6 +217,43 @@ async fn expiries(file: &Path, migration: &Migration) -> Vec<Diagnostic> {
         warning
     };
     ends.into_iter().map(warn).collect()
+}
+
+/// Warnings about refresh tokens that were used up by signing in, because nothing keeps those that
+/// servers gave in their place.
+fn lost(file: &Path, migration: &Migration, tokens: &Tokens) -> Vec<Diagnostic> {
+    let sides = migration
+        .mailboxes
+        .iter()
+        .flat_map(|mailbox| [("source", &mailbox.source), ("destination", &mailbox.destination)]);
+    let mut seen = HashSet::new();
+    let mut warnings = Vec::new();
+    for (side, account) in sides {
+        let Login::Token(grant) = &account.login else { continue };
+        if !tokens.loses(grant) || !seen.insert(grant) {
+            continue;
+        }
+        let (migration, user) = (&migration.name.0, &account.user);
+        let message = format!(
+            "the server gave another refresh token for the {side} `{user}`, which drover does not \
+             keep, and may take the one in the definition no more"
+        );
+        let help = format!(
+            "set `token_key` in [auth] of drover's settings; then get a new one: drover auth login \
+             {migration} --{side} --user {user}"
+        );
+        let mut warning = Diagnostic::about_file(&file.display().to_string(), message, help);
+        warning.severity = Severity::Warning;
+        warnings.push(warning);
+    }
+    warnings
+}
+
+fn show(diagnostics: &[Diagnostic]) {
+    let shown = render(diagnostics, colors(std::io::stderr().is_terminal()));
+    if !shown.is_empty() {
+        eprintln!("{shown}");
+    }
 }
 
 /// For people: like mistakes of one file in full only a few times.

@@ -10,6 +10,7 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use super::human::{counted, tame};
+use super::keyring::{Bar, Keyring};
 use super::output::{self, Format};
 use crate::definition::{Account, Login, Mailbox, Migration};
 use crate::platform::{self, Destination, Error, FolderStatus, Naming, Options, Source};
@@ -40,6 +41,8 @@ pub(super) struct Tried {
 pub(super) struct Side {
     /// Why drover cannot sign in, or cannot look around.
     pub(super) error: Option<Refused>,
+    /// Why it was not tried, although nothing is known to be wrong.
+    pub(super) untried: Option<Refused>,
     /// Folders that can hold messages.
     pub(super) folders: u64,
     /// Messages in them, as far as the server tells.
@@ -66,13 +69,24 @@ pub(super) struct Renamed {
     pub(super) destination: String,
 }
 
+impl Side {
+    /// Why nothing is known of it.
+    fn why(&self) -> Option<&Refused> {
+        self.error.as_ref().or(self.untried.as_ref())
+    }
+}
+
 impl Tried {
-    /// True if both sides can be used, and nothing would be left behind.
+    /// True if no side is known to be of no use, and nothing would be left behind.
     pub(super) fn is_ok(&self) -> bool {
         let is_grave = |finding: &Finding| finding.level == Level::Error;
         self.source.error.is_none()
             && self.destination.error.is_none()
             && !self.findings.iter().any(is_grave)
+    }
+
+    fn is_untried(&self) -> bool {
+        self.source.untried.is_some() || self.destination.untried.is_some()
     }
 }
 
@@ -80,19 +94,25 @@ impl Tried {
 ///
 /// # Errors
 /// The result cannot be written.
-pub(super) async fn all(migrations: &[&Migration], format: Format) -> std::io::Result<Vec<Tried>> {
+pub(super) async fn all(
+    migrations: &[&Migration],
+    keyring: &Keyring,
+    format: Format,
+) -> std::io::Result<Vec<Tried>> {
     let room = Arc::new(Semaphore::new(AT_ONCE));
     let masters = Masters::default();
-    let options = Options::default();
+    let options = Options { tokens: keyring.tokens.clone(), ..Options::default() };
     let mut trying = JoinSet::new();
     for migration in migrations {
         for mailbox in &migration.mailboxes {
             let (room, masters, options) = (Arc::clone(&room), masters.clone(), options.clone());
             let mailbox = Arc::clone(mailbox);
             let name = format!("{}/{}", migration.name.0, mailbox.source.user);
+            let bars = [&mailbox.source, &mailbox.destination]
+                .map(|account| keyring.bars(account, &migration.name.0));
             trying.spawn(async move {
                 let _room = room.acquire().await;
-                Box::pin(one(name, &mailbox, &masters, &options)).await
+                Box::pin(one(name, &mailbox, bars, &masters, &options)).await
             });
         }
     }
@@ -106,20 +126,33 @@ pub(super) async fn all(migrations: &[&Migration], format: Format) -> std::io::R
     }
     tried.sort_by(|a, b| a.mailbox.cmp(&b.mailbox));
     let n_failed = tried.iter().filter(|one| !one.is_ok()).count();
+    let n_untried = tried.iter().filter(|one| one.is_ok() && one.is_untried()).count();
     if format == Format::Table {
         let all = counted(tried.len() as u64, "mailbox");
-        output::print(&match n_failed {
-            0 => format!("{all}: both sides can be used"),
-            n => format!("{all}: {n} cannot be used as they are"),
+        output::print(&match (n_failed, n_untried) {
+            (0, 0) => format!("{all}: both sides can be used"),
+            (0, n) => format!("{all}: {n} not fully tried, nothing found wrong"),
+            (n, 0) => format!("{all}: {n} cannot be used as they are"),
+            (n, m) => format!("{all}: {n} cannot be used as they are, {m} not fully tried"),
         })?;
     }
     Ok(tried)
 }
 
-async fn one(name: String, mailbox: &Mailbox, masters: &Masters, options: &Options) -> Tried {
+async fn one(
+    name: String,
+    mailbox: &Mailbox,
+    [source_bar, destination_bar]: [Option<Bar>; 2],
+    masters: &Masters,
+    options: &Options,
+) -> Tried {
+    let Mailbox { source, destination, .. } = mailbox;
     let (source, destination) = tokio::join!(
-        masters.guarded(&mailbox.source, enter_source(&mailbox.source, options)),
-        masters.guarded(&mailbox.destination, enter_destination(&mailbox.destination, options)),
+        unless(source_bar, masters.guarded(source, enter_source(source, options))),
+        unless(
+            destination_bar,
+            masters.guarded(destination, enter_destination(destination, options))
+        ),
     );
     let mut tried = Tried {
         mailbox: name,
@@ -148,6 +181,16 @@ async fn one(name: String, mailbox: &Mailbox, masters: &Masters, options: &Optio
         destination.logout().await;
     }
     tried
+}
+
+async fn unless<T>(
+    bar: Option<Bar>,
+    entering: impl Future<Output = Result<T, Refused>>,
+) -> Result<T, Bar> {
+    match bar {
+        Some(bar) => Err(bar),
+        None => entering.await.map_err(Bar::Failed),
+    }
 }
 
 async fn enter_source(
@@ -188,14 +231,15 @@ fn renamed(
         .collect()
 }
 
-fn side(looked: Result<&[FolderStatus], &Refused>) -> Side {
+fn side(looked: Result<&[FolderStatus], &Bar>) -> Side {
     match looked {
         Ok(folders) => {
             let folders = folders.iter().filter(|status| status.selectable);
             let messages = folders.clone().filter_map(|status| status.messages).sum();
-            Side { error: None, folders: folders.count() as u64, messages }
+            Side { folders: folders.count() as u64, messages, ..Side::default() }
         }
-        Err(refused) => Side { error: Some(refused.clone()), ..Side::default() },
+        Err(Bar::Failed(refused)) => Side { error: Some(refused.clone()), ..Side::default() },
+        Err(Bar::Untried(why)) => Side { untried: Some(why.clone()), ..Side::default() },
     }
 }
 
@@ -267,8 +311,12 @@ fn refused(error: &Error) -> Refused {
 
 fn line(tried: &Tried) -> String {
     let mut lines = Vec::new();
-    let verdict = if tried.is_ok() { "ok    " } else { "FAILED" };
-    let of = |side: &Side| match &side.error {
+    let verdict = match (tried.is_ok(), tried.is_untried()) {
+        (true, false) => "ok    ",
+        (true, true) => "-     ",
+        (false, _) => "FAILED",
+    };
+    let of = |side: &Side| match side.why() {
         None => {
             format!("{}, {}", counted(side.folders, "folder"), counted(side.messages, "message"))
         }
@@ -277,7 +325,7 @@ fn line(tried: &Tried) -> String {
     let (source, destination) = (of(&tried.source), of(&tried.destination));
     lines.push(format!("{verdict}  {}: {source} → {destination}", tried.mailbox));
     for (name, side) in [("source", &tried.source), ("destination", &tried.destination)] {
-        if let Some(refused) = &side.error {
+        if let Some(refused) = side.why() {
             lines.push(format!("        {name}: {}", refused.message));
             if !refused.remedy.is_empty() {
                 lines.push(format!("        do: {}", refused.remedy));

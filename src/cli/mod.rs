@@ -24,6 +24,7 @@ mod daemon;
 pub mod exit;
 mod failed;
 mod human;
+mod keyring;
 mod output;
 mod paper;
 mod plan;
@@ -146,7 +147,8 @@ impl Cli {
     fn needs_config(&self) -> bool {
         match &self.command {
             Command::Schema { .. } | Command::Completions { .. } | Command::Man => false,
-            Command::Check { paths, .. } => paths.is_empty(),
+            // Whoever signs in must know where refresh tokens are kept.
+            Command::Check { paths, connect } => *connect || paths.is_empty(),
             _ => true,
         }
     }
@@ -169,8 +171,8 @@ impl Cli {
         match self.command {
             Command::Run => return daemon::run(&config).await,
             Command::Check { paths, connect } => {
-                let paths = if paths.is_empty() { vec![config.definitions] } else { paths };
-                return check::check(&paths, connect, format).await;
+                let paths = if paths.is_empty() { vec![config.definitions.clone()] } else { paths };
+                return check::check(&paths, connect.then_some(&config), format).await;
             }
             Command::Auth { what: auth::Command::Login(login) } => {
                 return tokio::select! {

@@ -67,17 +67,7 @@ impl Parts {
     /// # Errors
     /// The ledger's; [`ledger::Error::Locked`] if another drover has it.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let (ledger, opening) = open(&config.state).await?;
-        match opening {
-            Opening::Fresh => info!(state = %config.state.display(), "a new ledger"),
-            Opening::Continued => {}
-            Opening::Rebuild { reason, moved_to } => warn!(
-                "the ledger was damaged ({reason}); it is set aside as {}, what is sound of it is \
-                 kept, and the rest is rebuilt from the destinations: what is there is \
-                 recognised, nothing is copied twice",
-                moved_to.display()
-            ),
-        }
+        let ledger = open(&config.state).await?;
         let tokens = Tokens::kept_in(vault(config, &ledger));
         let context = Context {
             ledger: ledger.clone(),
@@ -221,20 +211,34 @@ fn answer(value: &impl Serialize) -> Result<Value, (String, String)> {
 
 /// Opens the ledger. A command without a daemon holds it for a moment: worth waiting for, lest a
 /// `drover status` at the wrong time keep the daemon from starting.
-async fn open(state: &Path) -> Result<(Ledger, Opening), ledger::Error> {
+///
+/// # Errors
+/// The ledger's; [`ledger::Error::Locked`] if another drover has it.
+pub async fn open(state: &Path) -> Result<Ledger, ledger::Error> {
     let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
+    let (ledger, opening) = loop {
         match Ledger::open(state).await {
             Err(ledger::Error::Locked { .. }) if Instant::now() < deadline => {
                 tokio::time::sleep(LOCK_AGAIN).await;
             }
-            opened => return opened,
+            opened => break opened?,
         }
+    };
+    match opening {
+        Opening::Fresh => info!(state = %state.display(), "a new ledger"),
+        Opening::Continued => {}
+        Opening::Rebuild { reason, moved_to } => warn!(
+            "the ledger was damaged ({reason}); it is set aside as {}, what is sound of it is \
+             kept, and the rest is rebuilt from the destinations: what is there is \
+             recognised, nothing is copied twice",
+            moved_to.display()
+        ),
     }
+    Ok(ledger)
 }
 
 /// Where refresh tokens outlive the process: the ledger, if there is a key to encrypt them with.
-fn vault(config: &Config, ledger: &Ledger) -> Option<Vault> {
+pub fn vault(config: &Config, ledger: &Ledger) -> Option<Vault> {
     let key = config.auth.token_key.clone()?;
     let (loading, saving) = (ledger.clone(), ledger.clone());
     let store = Store {

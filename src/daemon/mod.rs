@@ -23,7 +23,7 @@ mod failures;
 mod work;
 
 pub use comparing::{Refused, Verified};
-pub use engine::{Engine, OpenError, Parts, close, handlers};
+pub use engine::{Engine, OpenError, Parts, close, handlers, open, vault};
 pub use failures::{FailedMessage, Failures, Fate, Unmatched};
 pub use work::{MailboxPlan, Work};
 

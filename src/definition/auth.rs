@@ -1,6 +1,6 @@
 //! `auth`: how the accounts of a side are entered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use url::Url;
 
 use super::document::{At, Placed, Wrong, wrong};
-use super::endpoint::secret_from;
+use super::endpoint::{ca_file, secret_from};
 use super::grant::{ClientProof, ClientSecret, Consent, Grant, RefreshClient};
 use super::schema::SECRET_FORMS;
 use super::section::Section;
@@ -69,7 +69,7 @@ const METHODS: [(&str, Method); 5] = [
 ];
 
 /// Which keys go with which methods.
-const MEANING: [(&str, &[Method]); 15] = [
+const MEANING: [(&str, &[Method]); 16] = [
     ("user", &[MasterUser]),
     ("form", &[MasterUser]),
     ("password", &[Password, MasterUser]),
@@ -81,6 +81,7 @@ const MEANING: [(&str, &[Method]); 15] = [
     ("private_key", &[ClientCredentials]),
     ("refresh_token", &[RefreshToken]),
     ("token_url", &[ServiceAccount, ClientCredentials, RefreshToken]),
+    ("ca_file", &[ServiceAccount, ClientCredentials, RefreshToken]),
     ("authorize_url", &[RefreshToken]),
     ("device_url", &[RefreshToken]),
     ("expires", &[ClientCredentials, RefreshToken]),
@@ -134,6 +135,7 @@ struct Written<'d> {
     private_key: Option<SecretRef>,
     refresh_token: Option<SecretRef>,
     token_url: Option<Url>,
+    ca_file: Option<PathBuf>,
     authorize_url: Option<Url>,
     device_url: Option<Url>,
     expires: Option<NaiveDate>,
@@ -165,6 +167,7 @@ impl<'d> Written<'d> {
             private_key: secret(section, "private_key"),
             refresh_token: secret(section, "refresh_token"),
             token_url: url(section, "token_url"),
+            ca_file: ca_file(section, base),
             authorize_url: url(section, "authorize_url"),
             device_url: url(section, "device_url"),
             expires: section.value("expires", date).map(|date| date.value),
@@ -234,8 +237,8 @@ impl<'d> Written<'d> {
         if self.has("token_url") && self.token_url.is_none() {
             return None;
         }
-        let (key, token_url) = (self.key?, self.token_url);
-        Some(Auth::Grant(Grant::ServiceAccount { key, token_url, scopes }))
+        let (key, token_url, ca_file) = (self.key?, self.token_url, self.ca_file);
+        Some(Auth::Grant(Grant::ServiceAccount { key, token_url, ca_file, scopes }))
     }
 
     fn client_credentials(mut self) -> Option<Auth> {
@@ -255,7 +258,8 @@ impl<'d> Written<'d> {
         let token_url = self.token_url.take().or_else(|| self.known().token_url);
         let scopes = self.scopes_or(MICROSOFT_SCOPE);
         let (client_id, proof, token_url) = (self.client_id?, proof?, token_url?);
-        let grant = Grant::ClientCredentials { client_id, proof, token_url, scopes };
+        let ca_file = self.ca_file;
+        let grant = Grant::ClientCredentials { client_id, proof, token_url, ca_file, scopes };
         Some(Auth::Grant(grant))
     }
 
@@ -290,6 +294,7 @@ impl<'d> Written<'d> {
             client_id: self.client_id?,
             client_secret: self.client_secret.map(|secret| ClientSecret { secret, expires }),
             token_url: self.token_url.or(known.token_url)?,
+            ca_file: self.ca_file,
             scopes,
             consent: Arc::new(consent),
         };

@@ -1,6 +1,6 @@
 //! `[source]` and `[destination]`: where a side lives and how its accounts are entered.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::auth::{self, Auth};
@@ -33,6 +33,16 @@ pub(crate) fn secret_from(secret: SecretRef, base: &Path) -> SecretRef {
         SecretRef::File(path) => SecretRef::File(base.join(path)),
         other => other,
     }
+}
+
+/// A file of certificates to trust.
+pub(super) fn ca_file(section: &mut Section<'_>, base: &Path) -> Option<PathBuf> {
+    let file = section.text("ca_file")?;
+    let path = base.join(&file.value);
+    if let Err(error) = std::fs::metadata(&path) {
+        file.at.warning(format!("`ca_file` cannot be read now: {error}"), "");
+    }
+    Some(path)
 }
 
 /// Reads `[source]` or `[destination]`. `None` if it is not complete, which is reported.
@@ -78,13 +88,7 @@ pub(super) fn side(mut section: Section<'_>, base: &Path, end: End) -> Option<Si
         at.warning("the connection is not protected", help);
     }
     let port = section.count("port").and_then(|port| u16::try_from(port).ok());
-    let ca_file = section.text("ca_file").map(|file| {
-        let path = base.join(&file.value);
-        if let Err(error) = std::fs::metadata(&path) {
-            file.at.warning(format!("`ca_file` cannot be read now: {error}"), "");
-        }
-        path
-    });
+    let ca_file = ca_file(&mut section, base);
     let connections = section.count("connections").and_then(|n| usize::try_from(n).ok());
     let daily_bytes = section.parsed("daily_bytes", values::size).map(|bytes| bytes.value);
     let compress = [Compress::Auto, Compress::Always, Compress::Never];

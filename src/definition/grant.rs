@@ -1,5 +1,6 @@
 //! How an access token is obtained (OAuth 2.0, RFC 6749), as declared.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use chrono::NaiveDate;
@@ -19,6 +20,8 @@ pub enum Grant {
         key: SecretRef,
         /// Where to ask; none: where the key file says (`token_uri`).
         token_url: Option<Url>,
+        /// Certificates to trust there besides the platform's roots, PEM.
+        ca_file: Option<PathBuf>,
         /// What the token is to be good for.
         scopes: Vec<String>,
     },
@@ -30,6 +33,8 @@ pub enum Grant {
         proof: ClientProof,
         /// Where to ask.
         token_url: Url,
+        /// Certificates to trust there besides the platform's roots, PEM.
+        ca_file: Option<PathBuf>,
         /// What the token is to be good for; may be none.
         scopes: Vec<String>,
     },
@@ -80,6 +85,8 @@ pub struct RefreshClient {
     pub client_secret: Option<ClientSecret>,
     /// Where to ask.
     pub token_url: Url,
+    /// Certificates to trust there besides the platform's roots, PEM.
+    pub ca_file: Option<PathBuf>,
     /// What the token is to be good for; none: whatever the user consented to.
     pub scopes: Vec<String>,
     /// How users are asked for their consent.
@@ -117,6 +124,16 @@ impl Grant {
                 let own = client.client_secret.iter().map(|secret| &secret.secret);
                 own.chain([refresh_token]).collect()
             }
+        }
+    }
+
+    /// Certificates to trust where tokens are asked for, besides the platform's roots.
+    pub fn ca_file(&self) -> Option<&Path> {
+        match self {
+            Self::ServiceAccount { ca_file, .. } | Self::ClientCredentials { ca_file, .. } => {
+                ca_file.as_deref()
+            }
+            Self::RefreshToken { client, .. } => client.ca_file.as_deref(),
         }
     }
 

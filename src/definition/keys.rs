@@ -233,6 +233,12 @@ const AUTH: &[Key] = &[
          platforms.",
     ),
     key(
+        "ca_file",
+        Kind::Text,
+        Optional,
+        "An extra trust root for where tokens are asked for, PEM, relative to this file.",
+    ),
+    key(
         "authorize_url",
         Kind::Text,
         Optional,

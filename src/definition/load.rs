@@ -113,6 +113,7 @@ fn finish(
     let accounts = migration.iter().flat_map(|migration| &migration.mailboxes);
     for account in accounts.flat_map(|mailbox| [&mailbox.source, &mailbox.destination]) {
         files.extend(account.endpoint.ca_file.clone());
+        files.extend(account.login.ca_file().map(Path::to_owned));
         files.extend(account.login.secrets().into_iter().filter_map(|secret| match secret {
             SecretRef::File(path) => Some(path.clone()),
             _ => None,

@@ -1,7 +1,7 @@
 //! One migration, as declared: raw TOML on one side, a validated [`Migration`] on the other.
 //! Nothing past this module sees raw values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -249,6 +249,14 @@ impl Login {
         match self {
             Self::Password(secret) | Self::MasterUser { password: secret, .. } => vec![secret],
             Self::Token(grant) => grant.secrets(),
+        }
+    }
+
+    /// Certificates to trust where its token is asked for, besides the platform's roots.
+    pub fn ca_file(&self) -> Option<&Path> {
+        match self {
+            Self::Password(_) | Self::MasterUser { .. } => None,
+            Self::Token(grant) => grant.ca_file(),
         }
     }
 

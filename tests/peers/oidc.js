@@ -1,6 +1,6 @@
 // A real OAuth server for drover's tests: oidc-provider (https://github.com/panva/node-oidc-provider)
 // with access tokens as Dovecot validates them by itself. It reads its settings as JSON on its
-// command line, prints {"port": n} once it listens, and ends when its standard input does.
+// command line, prints {"port": n, "tlsPort": n} once it listens, and ends when its standard input does.
 //
 // POST /control with JSON to steer it: {"lives": seconds}, {"refuse": {status, headers, body}, "times": n},
 // {"answers": [{status, headers, body}]} for the next requests,
@@ -8,6 +8,7 @@
 // GET /control/refresh-tokens has all that were given out.
 
 import { createServer } from 'node:http';
+import { createServer as createSecureServer } from 'node:https';
 import { once } from 'node:events';
 import { generateKeyPairSync } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
@@ -59,6 +60,10 @@ server.listen(0, '127.0.0.1');
 await once(server, 'listening');
 const { port } = server.address();
 const issuer = `http://127.0.0.1:${port}`;
+// The same over TLS.
+const secure = createSecureServer({ cert: settings.certificate, key: settings.key });
+secure.listen(0, '127.0.0.1');
+await once(secure, 'listening');
 
 const provider = new Provider(issuer, {
   clients,
@@ -150,7 +155,7 @@ async function body(request) {
 }
 
 const answer = provider.callback();
-server.on('request', async (request, response) => {
+const serve = async (request, response) => {
   const reply = (status, value, headers = {}) => {
     response.writeHead(status, { 'content-type': 'application/json', ...headers });
     response.end(JSON.stringify(value));
@@ -176,8 +181,10 @@ server.on('request', async (request, response) => {
     request.body = Object.fromEntries(form);
   }
   return answer(request, response);
-});
+};
+server.on('request', serve);
+secure.on('request', serve);
 
 process.stdin.on('end', () => process.exit(0)).resume();
 const key = publicKey.export({ type: 'spki', format: 'pem' });
-process.stdout.write(`${JSON.stringify({ port, key })}\n`);
+process.stdout.write(`${JSON.stringify({ port, tlsPort: secure.address().port, key })}\n`);

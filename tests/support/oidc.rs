@@ -13,8 +13,9 @@ use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, PublicKeyData};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::Dovecot;
 use super::dovecot::Builder;
+use super::tls::Certificate;
+use super::{Dovecot, tls};
 
 /// The secret of the applications that have one.
 pub const SECRET: &str = "Hirtenhund-4f7a-secret";
@@ -29,6 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Oidc {
     child: Child,
     port: u16,
+    tls_port: u16,
     /// With which its tokens are signed, PEM.
     key: String,
     files: TempDir,
@@ -37,6 +39,11 @@ pub struct Oidc {
 impl Oidc {
     /// A server whose tokens live for an hour.
     pub fn start() -> Self {
+        Self::with(Certificate::Good)
+    }
+
+    /// The same with this certificate where it speaks TLS.
+    pub fn with(certificate: Certificate) -> Self {
         let peers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
         assert!(
             peers.join("node_modules/oidc-provider").is_dir(),
@@ -44,19 +51,23 @@ impl Oidc {
         );
         let files = tempfile::tempdir().expect("make a directory");
         let rsa = rsa_key();
+        let served = tls::write(files.path(), certificate);
+        let read = |path| std::fs::read_to_string(path).expect("read a certificate");
         let certificate = CertificateParams::default().self_signed(&rsa).expect("a certificate");
         let public = pem("PUBLIC KEY", &rsa.subject_public_key_info());
         let settings = json!({
             "secret": SECRET, "user": "anna", "certificateKey": public,
             "serviceAccountKey": public, "serviceAccount": SERVICE_ACCOUNT,
+            "certificate": read(served.certificate), "key": read(served.key),
         });
         let start = || launch(&peers, &settings);
         // One that says nothing would be waited for until CI gives up.
         let (child, line) = start().or_else(start).expect("node starts and says where it listens");
         let said: Value = serde_json::from_str(&line).expect("its port and key");
-        let port = said["port"].as_u64().and_then(|port| u16::try_from(port).ok()).expect("a port");
+        let port = |name| said[name].as_u64().and_then(|port| u16::try_from(port).ok());
+        let (port, tls_port) = (port("port").expect("a port"), port("tlsPort").expect("another"));
         let key = said["key"].as_str().expect("a key").to_owned();
-        let this = Self { child, port, key, files };
+        let this = Self { child, port, tls_port, key, files };
         this.write("secret", SECRET);
         this.write("certificate.pem", &certificate.pem());
         this.write("key.pem", &rsa.serialize_pem());
@@ -89,7 +100,12 @@ impl Oidc {
         format!("{}/token", self.issuer())
     }
 
-    /// A file with a secret.
+    /// The same over TLS.
+    pub fn https_token_url(&self) -> String {
+        format!("https://127.0.0.1:{}/token", self.tls_port)
+    }
+
+    /// A file with a secret, or a certificate.
     pub fn file(&self, name: &str) -> PathBuf {
         self.files.path().join(name)
     }
@@ -113,7 +129,7 @@ impl Oidc {
     /// A service account with delegation.
     pub fn by_service_account(&self) -> Grant {
         let key = self.secret("google.json");
-        Grant::ServiceAccount { key, token_url: None, scopes: vec!["mail".into()] }
+        Grant::ServiceAccount { key, token_url: None, ca_file: None, scopes: vec!["mail".into()] }
     }
 
     /// What anna consents to just now; the token is in the file `refresh`.
@@ -125,6 +141,7 @@ impl Oidc {
             client_id: "consented".into(),
             client_secret: Some(self.secret("secret").into()),
             token_url: self.token_url().parse().expect("a URL"),
+            ca_file: None,
             scopes: vec![],
             consent: Default::default(),
         };
@@ -169,7 +186,7 @@ impl Oidc {
     fn application(&self, client_id: &str, proof: ClientProof) -> Grant {
         let token_url = self.token_url().parse().expect("a URL");
         let (client_id, scopes) = (client_id.to_owned(), vec!["mail".to_owned()]);
-        Grant::ClientCredentials { client_id, proof, token_url, scopes }
+        Grant::ClientCredentials { client_id, proof, token_url, ca_file: None, scopes }
     }
 
     fn secret(&self, name: &str) -> SecretRef {

@@ -13,7 +13,7 @@ impl Asker<'_> {
         let Some(url) = &self.application.consent.device_url else {
             return Err(LoginError::NoDeviceUrl);
         };
-        let codes = Endpoint::new(url)?;
+        let codes = Endpoint::new(url, self.application.ca_file.as_deref());
         let client = self
             .client()
             .set_device_authorization_url(DeviceAuthorizationUrl::from_url(url.clone()));

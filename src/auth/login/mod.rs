@@ -115,7 +115,7 @@ impl<'a> Asker<'a> {
             Some(secret) => Some(resolve(&secret.secret).await?),
             None => None,
         };
-        let tokens = Endpoint::new(&application.token_url)?;
+        let tokens = Endpoint::new(&application.token_url, application.ca_file.as_deref());
         Ok(Self { application, secret, tokens })
     }
 

@@ -141,6 +141,7 @@ fn application() -> Login {
         client_id: "app".into(),
         proof: ClientProof::Secret(SecretRef::Command(vec!["pass".into()]).into()),
         token_url: "https://login.example/token".parse().unwrap(),
+        ca_file: None,
         scopes: vec![],
     })
 }
