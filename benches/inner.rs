@@ -185,5 +185,6 @@ fn record(id: u64) -> Record {
         fingerprint: Fingerprint(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         size: 2000 + id * 977 % 100_000,
         date: Some(1_700_000_000 + (id * 7919 % 90_000).cast_signed()),
+        identity: None,
     }
 }

@@ -4,9 +4,13 @@
 mod support;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
+use drover::platform::Retry;
+use support::mail::Mail;
+use support::proxy::{Proxy, Then, What, When};
 use support::standin::{Builder, MailboxBuilder, Standin};
 use support::{Dovecot, Drover, Imap, World, definition, note, subjects};
 
@@ -121,9 +125,17 @@ async fn mail_flags_moves_and_removals_follow_wherever_they_lie() {
 async fn no_command_is_about_more_messages_than_the_server_does_at_once() {
     let stage = Stage::new(yahoo(), fifty).await;
     stage.world.seed().await;
+    let uids: Vec<String> = (1..=20).map(|n| uid(n).to_string()).collect();
+    let mut user = stage.user();
+    user.command("SELECT INBOX");
+    for uid in uids {
+        user.command(&format!("UID STORE {uid} +FLAGS.SILENT (\\Seen)"));
+        user.command(&format!("UID MOVE {uid} Archive"));
+    }
+    stage.world.delta().await;
     stage.world.verify().await;
+    assert_eq!(stage.yahoo.largest(), 7);
     let heard = stage.yahoo.heard();
-    assert!(heard.iter().any(|line| line.starts_with("UID FETCH")), "{heard:?}");
     let numbered = ["FETCH", "SEARCH", "STORE", "UID SEARCH"];
     assert!(!heard.iter().any(|verb| numbered.contains(&verb.as_str())), "{heard:?}");
 }
@@ -189,6 +201,93 @@ async fn a_pass_that_is_interrupted_goes_on_where_it_was() {
     stage.world.try_pass(PassKind::Seed).await.expect_err("it must be interrupted");
     proxy.cut_answers_of_appends(false);
     stage.world.seed().await;
+    assert_eq!(stage.there("INBOX"), numbers(1..=50));
+}
+
+/// Counts these commands.
+fn count(tap: &Proxy, which: When) -> Arc<AtomicUsize> {
+    let n = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&n);
+    let count = move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+        Then::GoOn
+    };
+    tap.always(which, What::call(count));
+    n
+}
+
+/// Two messages that only their content tells apart, of the same size.
+fn alike(content: &str) -> Mail {
+    let mut mail = note("alike");
+    let head = "Date: Thu, 1 Jan 2026 10:00:00 +0000\r\nFrom: bo@a.example\r\nSubject: alike\r\n";
+    mail.bytes = format!("{head}\r\n{content}\r\n").into_bytes();
+    mail
+}
+
+#[tokio::test]
+async fn what_is_moved_is_known_by_its_emailid_without_being_read() {
+    // RFC 8474, 5.1: it stays when a message is moved.
+    for (knows, builder) in [(true, yahoo()), (false, yahoo().without("OBJECTID"))] {
+        let fill = |m: MailboxBuilder| {
+            m.message(&["INBOX"], &alike("first")).message(&["INBOX"], &alike("other"))
+        };
+        let mut stage = Stage::new(builder, fill).await;
+        let tap = stage.world.tap_source();
+        stage.world.seed().await;
+        let mut user = stage.user();
+        user.command("SELECT INBOX");
+        user.command(&format!("UID MOVE {} Archive", uid(2)));
+        user.command(&format!("UID MOVE {} Sent", uid(1)));
+        let read = count(&tap, When::verb("UID FETCH").containing("BODY.PEEK[])"));
+        let delta = stage.world.delta().await.record;
+        assert_eq!((delta.moves, delta.accounts.copied), (2, 0));
+        assert_eq!(read.load(Ordering::SeqCst) == 0, knows);
+        for (folder, content) in [("Archive", "other"), ("Sent", "first")] {
+            let there = stage.world.at_destination().messages(folder);
+            assert!(String::from_utf8_lossy(&there[0].body).contains(content), "{folder}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_small_body_in_quotes_is_copied_as_it_is() {
+    let mut bare = note("bare");
+    bare.bytes = b"X-Nothing: but a header without an end".to_vec();
+    let fill = move |m: MailboxBuilder| m.message(&["INBOX"], &bare).notes("INBOX", ["two"]);
+    let stage = Stage::new(yahoo(), fill).await;
+    stage.world.seed().await;
+    assert_eq!(stage.world.at_destination().uids("INBOX").len(), 2);
+    let compared = stage.world.verify().await;
+    assert!(compared.is_equal(), "{compared:?}");
+}
+
+#[tokio::test]
+async fn trouble_of_the_server_s_own_holds_nothing_against_a_message() {
+    for trouble in ["NO [SERVERBUG] FETCH Server error", "NO [UNAVAILABLE] FETCH Try again later"] {
+        let mut stage = Stage::new(yahoo(), fifty).await;
+        let tap = stage.world.tap_source();
+        let bodies = || When::verb("UID FETCH").containing("BODY.PEEK[])");
+        let asked = count(&tap, bodies());
+        tap.set(bodies().nth(3), What::answer(trouble));
+        if let Err(error) = stage.world.try_pass(PassKind::Seed).await {
+            assert_ne!(error.retry(), Retry::Never, "{error}");
+            stage.world.seed().await;
+        }
+        assert!(asked.load(Ordering::SeqCst) > 8, "it was asked once more: {asked:?}");
+        let failures = stage.world.context().ledger.failures(&stage.world.key()).await.unwrap();
+        assert!(failures.is_empty(), "{failures:?}");
+        assert_eq!(stage.there("INBOX"), numbers(1..=50));
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_breaks_within_an_answer_is_taken_up_again() {
+    let mut stage = Stage::new(yahoo(), fifty).await;
+    let tap = stage.world.tap_source();
+    let answer = When::verb("UID FETCH").containing("BODY.PEEK[])").nth(3).in_answer();
+    tap.set(answer, What::Cut);
+    let seed = stage.world.seed().await.record.accounts;
+    assert_eq!((seed.copied, seed.failed), (50, 0));
     assert_eq!(stage.there("INBOX"), numbers(1..=50));
 }
 

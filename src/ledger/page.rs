@@ -4,11 +4,14 @@
 //! version:u8  count:u16  words: n (len bytes)*  rows  crc32c:u32
 //! ```
 //!
-//! Numbers without a width are LEB128; fixed ones are little-endian. The checksum covers the
+//! In version 2, records end with the name that the source's server has for a message everywhere, as
+//! eight bytes; pages in which no record has one are of version 1. Numbers without a width are LEB128; fixed ones are little-endian. The checksum covers the
 //! page's key too, so that a page that turns up in another's place is noticed. Every row starts
 //! with the distance of its id from the row before. Decoding never panics, whatever the bytes.
 
-use crate::model::{Fingerprint, Flags, ItemId, Keyword};
+use std::num::NonZeroU64;
+
+use crate::model::{Fingerprint, Flags, Identity, ItemId, Keyword};
 
 use super::{Origin, PlaceNo, Record, Stranger};
 
@@ -17,10 +20,16 @@ use super::{Origin, PlaceNo, Record, Stranger};
 pub(super) const ROWS: usize = 128;
 
 const VERSION: u8 = 1;
+/// With identities.
+const IDENTIFIED: u8 = 2;
 
 /// Something with an id that packs into pages.
 pub(super) trait Row: Sized + Clone {
     fn id(&self) -> u64;
+    /// Has it got a name that its server knows everywhere?
+    fn is_identified(&self) -> bool {
+        false
+    }
     /// Writes everything but the id; `before` is the row before in the page.
     fn pack<'r>(&'r self, before: Option<&Self>, out: &mut Writer<'r>);
     /// Reads it back; `None` if the bytes make no sense.
@@ -30,15 +39,18 @@ pub(super) trait Row: Sized + Clone {
 /// Packs rows with strictly ascending ids, at most [`ROWS`].
 pub(super) fn encode<R: Row>(key: &[u8], rows: &[R]) -> Vec<u8> {
     debug_assert!(rows.len() <= ROWS && rows.is_sorted_by(|a, b| a.id() < b.id()));
-    let mut packed = Writer { bytes: Vec::with_capacity(rows.len() * 16), words: Vec::new() };
+    let identified = rows.iter().any(Row::is_identified);
+    let bytes = Vec::with_capacity(rows.len() * 16);
+    let mut packed = Writer { bytes, words: Vec::new(), identified };
     let mut before: Option<&R> = None;
     for row in rows {
         packed.number(row.id() - before.map_or(0, Row::id));
         row.pack(before, &mut packed);
         before = Some(row);
     }
-    let Writer { bytes, words } = packed;
-    let mut page = Writer { bytes: vec![VERSION], words: Vec::new() };
+    let Writer { bytes, words, identified } = packed;
+    let version = if identified { IDENTIFIED } else { VERSION };
+    let mut page = Writer { bytes: vec![version], words: Vec::new(), identified };
     page.bytes.extend((rows.len() as u16).to_le_bytes());
     page.number(words.len() as u64);
     for word in words {
@@ -59,7 +71,7 @@ pub(super) fn decode<R: Row>(key: &[u8], page: &[u8]) -> Result<Vec<R>, &'static
 /// How many rows a page holds, or what is wrong with it.
 pub(super) fn count(key: &[u8], page: &[u8]) -> Result<u64, &'static str> {
     match checked(key, page)? {
-        [VERSION, low, high, ..] => Ok(u16::from_le_bytes([*low, *high]).into()),
+        [VERSION | IDENTIFIED, low, high, ..] => Ok(u16::from_le_bytes([*low, *high]).into()),
         _ => Err("malformed"),
     }
 }
@@ -75,10 +87,15 @@ fn checked<'p>(key: &[u8], page: &'p [u8]) -> Result<&'p [u8], &'static str> {
 fn decode_body<R: Row>(body: &[u8]) -> Option<Vec<R>> {
     let (&[version, low, high], rest) = body.split_first_chunk()?;
     let count = usize::from(u16::from_le_bytes([low, high]));
-    if version != VERSION || count > ROWS {
+    let identified = match version {
+        VERSION => false,
+        IDENTIFIED => true,
+        _ => return None,
+    };
+    if count > ROWS {
         return None;
     }
-    let mut bytes = Reader { bytes: rest, words: Vec::new() };
+    let mut bytes = Reader { bytes: rest, words: Vec::new(), identified };
     for _ in 0..bytes.number()? {
         let length = usize::try_from(bytes.number()?).ok()?;
         let word = std::str::from_utf8(bytes.take(length)?).ok()?;
@@ -102,6 +119,7 @@ pub(super) struct Writer<'r> {
     bytes: Vec<u8>,
     /// Each keyword of the page once.
     words: Vec<&'r str>,
+    identified: bool,
 }
 
 impl<'r> Writer<'r> {
@@ -132,6 +150,7 @@ impl<'r> Writer<'r> {
 pub(super) struct Reader<'p> {
     bytes: &'p [u8],
     words: Vec<&'p str>,
+    identified: bool,
 }
 
 impl<'p> Reader<'p> {
@@ -182,6 +201,10 @@ impl Row for Record {
         self.id.0
     }
 
+    fn is_identified(&self) -> bool {
+        self.identity.is_some()
+    }
+
     fn pack<'r>(&'r self, before: Option<&Self>, out: &mut Writer<'r>) {
         let mut head = self.flags.system_bits() & 31;
         head |= if self.origin == Origin::Adopted { ADOPTED } else { 0 };
@@ -200,6 +223,9 @@ impl Row for Record {
             for keyword in self.flags.keywords() {
                 out.word(&keyword.0);
             }
+        }
+        if out.identified {
+            out.bytes.extend(self.identity.map_or(0, |i| i.0.get()).to_le_bytes());
         }
     }
 
@@ -220,9 +246,14 @@ impl Row for Record {
                 keywords.push(Keyword((*bytes.words.get(word)?).into()));
             }
         }
+        let identity = match bytes.identified {
+            true => NonZeroU64::new(bytes.fixed()?).map(Identity),
+            false => None,
+        };
         let origin = if head & ADOPTED == 0 { Origin::Copied } else { Origin::Adopted };
         let flags = Flags::from_parts(head, keywords);
-        Some(Self { id: ItemId(id), place, at, origin, flags, fingerprint, size, date })
+        let id = ItemId(id);
+        Some(Self { id, place, at, origin, flags, fingerprint, size, date, identity })
     }
 }
 
@@ -283,9 +314,12 @@ mod tests {
     fn records() -> impl Strategy<Value = Vec<Record>> {
         let rest = (any::<u32>(), proptest::option::of(number()), any::<bool>(), flags());
         let date = proptest::option::of(-1_000_000_000_000i64..1_000_000_000_000);
-        btree_map(number(), (rest, any::<u64>(), number(), date), 0..ROWS).prop_map(|rows| {
+        let identity =
+            proptest::option::of((1..u64::MAX).prop_map(|n| Identity::of(&n.to_le_bytes())));
+        let row = (rest, any::<u64>(), number(), date, identity);
+        (btree_map(number(), row, 0..ROWS), any::<bool>()).prop_map(|(rows, has_identities)| {
             let rows = rows.into_iter();
-            rows.map(|(id, ((place, at, copied, flags), print, size, date))| Record {
+            rows.map(|(id, ((place, at, copied, flags), print, size, date, identity))| Record {
                 id: ItemId(id),
                 place: PlaceNo(place),
                 at: at.map(ItemId),
@@ -294,6 +328,7 @@ mod tests {
                 fingerprint: Fingerprint(print),
                 size,
                 date,
+                identity: identity.filter(|_| has_identities),
             })
             .collect()
         })
@@ -326,9 +361,11 @@ mod tests {
             let _ = decode_body::<Stranger>(&body);
             // Past the version and the count, which random bytes seldom hit.
             if body.len() > 3 {
-                body[..3].copy_from_slice(&[VERSION, 3, 0]);
-                let _ = decode_body::<Record>(&body);
-                let _ = decode_body::<Stranger>(&body);
+                for version in [VERSION, IDENTIFIED] {
+                    body[..3].copy_from_slice(&[version, 3, 0]);
+                    let _ = decode_body::<Record>(&body);
+                    let _ = decode_body::<Stranger>(&body);
+                }
             }
         }
     }
@@ -345,15 +382,17 @@ mod tests {
                 fingerprint: Fingerprint(n.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
                 size: 20_000 + n * 977,
                 date: Some(1_700_000_000 + (n * 7919 % 90_000).cast_signed()),
+                identity: None,
             })
             .collect();
         let page = encode(b"key", &rows);
         assert!(page.len() <= ROWS * 21, "{} bytes", page.len());
+        assert_eq!(page[0], VERSION, "and is as it was before records had identities");
     }
 
     #[test]
     fn a_page_from_a_later_version_is_malformed_not_misread() {
-        let mut page = vec![VERSION + 1, 0, 0, 0];
+        let mut page = vec![IDENTIFIED + 1, 0, 0, 0];
         let crc = crc32c::crc32c_append(crc32c::crc32c(b"key"), &page);
         page.extend(crc.to_le_bytes());
         assert_eq!(decode::<Record>(b"key", &page), Err("malformed"));

@@ -8,7 +8,8 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::model::{
-    Accounts, Cursor, Epoch, Fingerprint, Flags, FolderName, FolderPath, IdSet, ItemId, PassKind,
+    Accounts, Cursor, Epoch, Fingerprint, Flags, FolderName, FolderPath, IdSet, Identity, ItemId,
+    PassKind,
 };
 
 /// Names a mailbox's ledger: both accounts with their hosts. Independent of the definition that
@@ -116,6 +117,8 @@ pub struct Record {
     pub size: u64,
     /// INTERNALDATE at the source, Unix seconds.
     pub date: Option<i64>,
+    /// What the source's server calls it in every folder, where it has such names.
+    pub identity: Option<Identity>,
 }
 
 /// A settled message that has left the source; kept so that its return, or its appearance in
@@ -138,6 +141,9 @@ pub struct Retired {
     pub origin: Origin,
     /// Its last carried flags.
     pub flags: Flags,
+    /// What the source's server calls it in every folder, where it has such names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
 }
 
 /// A message at the destination that drover has seen and not paired: it may be adopted later.

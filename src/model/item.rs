@@ -1,6 +1,7 @@
 //! One message as both sides name it: ids, sets of ids, what a survey says about it.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 
 use base64::Engine;
@@ -71,6 +72,25 @@ impl<'de> Deserialize<'de> for Cursor {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fingerprint(pub u64);
+
+/// What a server calls a message wherever it is: the same in another folder, and after it was
+/// moved there (IMAP: EMAILID, RFC 8474, 5.1; Gmail: X-GM-MSGID).
+///
+/// 64 bits of a digest, never 0. It only ever decides between messages whose fingerprints and
+/// sizes agree, so that two which collide are not taken for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Identity(pub NonZeroU64);
+
+impl Identity {
+    /// From the server's word for it.
+    pub fn of(text: &[u8]) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, text);
+        let number =
+            digest.as_ref().iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        Self(NonZeroU64::new(number).unwrap_or(NonZeroU64::MIN))
+    }
+}
 
 /// What a survey knows of one message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

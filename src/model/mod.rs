@@ -17,6 +17,6 @@ pub use condition::{Condition, ConditionType, Truth};
 pub use flags::{Flags, Keyword, SystemFlag};
 pub(crate) use folder::escape;
 pub use folder::{Folder, FolderName, FolderPath, Role};
-pub use item::{Cursor, Epoch, Fingerprint, IdSet, Item, ItemId, Meta};
+pub use item::{Cursor, Epoch, Fingerprint, IdSet, Identity, Item, ItemId, Meta};
 pub use normalisation::{Hasher, Normalisation};
 pub use phase::{Accounts, PassKind, Phase};

@@ -16,8 +16,8 @@ use crate::auth::Tokens;
 use crate::definition;
 use crate::flow::{Gauge, Memory, Patience, Room};
 use crate::model::{
-    Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item, ItemId,
-    Keyword, Normalisation, Role,
+    Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Identity, Item,
+    ItemId, Keyword, Normalisation, Role,
 };
 
 mod changes;
@@ -87,6 +87,8 @@ pub struct Message {
     pub flags: Flags,
     /// INTERNALDATE.
     pub date: Option<DateTime<FixedOffset>>,
+    /// What its server calls it in every folder, where it has such names.
+    pub identity: Option<Identity>,
     /// Its exact bytes.
     pub body: Bytes,
     /// Its share of the memory budget, given back when the message is dropped.
@@ -106,6 +108,8 @@ pub struct Sighting {
     pub flags: Flags,
     /// Its Message-ID, for reports; without the angle brackets.
     pub message_id: Option<String>,
+    /// What its server calls it in every folder, where it has such names.
+    pub identity: Option<Identity>,
 }
 
 /// A part of a listing.

@@ -300,7 +300,8 @@ impl Job {
         let mut lacking = Vec::new();
         let mut ids = IdSet::new();
         for arrival in &plan.arrivals {
-            let Arrival::Adopt { item, at, origin, add, remove, fingerprint } = arrival else {
+            let Arrival::Adopt { item, at, origin, add, remove, fingerprint, identity } = arrival
+            else {
                 continue;
             };
             ids.insert(*at);
@@ -315,6 +316,7 @@ impl Job {
                 fingerprint: *fingerprint,
                 size: item.meta.map_or(0, |m| m.size),
                 date: item.meta.and_then(|m| m.date).map(|d| d.timestamp()),
+                identity: *identity,
             };
             if record.flags != now {
                 lacking.push(FlagCarry { record: record.clone(), now });

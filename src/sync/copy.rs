@@ -368,6 +368,7 @@ impl<'a> Copy<'a> {
                 size: message.body.len() as u64,
                 date: message.date.map(|d| d.timestamp()),
                 named: named_by_id,
+                identity: None,
             },
             message_id: named.message_id,
             message,
@@ -564,6 +565,7 @@ impl<'a> Copy<'a> {
             fingerprint: parcel.named.fingerprint,
             size: parcel.named.size,
             date: parcel.named.date,
+            identity: parcel.message.identity,
         }
     }
 

@@ -120,5 +120,6 @@ fn retire(record: &Record) -> Retired {
         at: record.at,
         origin: record.origin,
         flags: record.flags.clone(),
+        identity: record.identity,
     }
 }

@@ -133,5 +133,6 @@ pub(super) fn record_of(item: &Item, of: &Departed, place: PlaceNo, at: Option<I
         fingerprint: of.fingerprint,
         size: of.size,
         date: of.date,
+        identity: of.identity,
     }
 }

@@ -91,13 +91,10 @@ async fn copies(
     let named = |s: &Sighting| s.message_id.is_some();
     let theirs: Vec<Trait> = landed
         .iter()
-        .map(|s| Trait { fingerprint: s.fingerprint, size: s.size, date: None, named: named(s) })
+        .map(|s| Trait { named: named(s), ..Trait::at_destination(s.fingerprint, s.size) })
         .collect();
-    let ours: Vec<Trait> = intent
-        .items
-        .iter()
-        .map(|i| Trait { fingerprint: i.fingerprint, size: i.size, date: None, named: true })
-        .collect();
+    let ours: Vec<Trait> =
+        intent.items.iter().map(|i| Trait::at_destination(i.fingerprint, i.size)).collect();
     let Paired { mut sure, mut doubtful } = pair(&ours, &theirs, Sizes::TwoServers);
     if sure.is_empty() && doubtful.is_empty() {
         return Ok(());
@@ -187,6 +184,7 @@ fn settled(intent: &Intent, item: &IntentItem, at: ItemId, origin: Origin) -> Re
         fingerprint: item.fingerprint,
         size: item.size,
         date: item.date,
+        identity: None,
     }
 }
 
@@ -387,11 +385,9 @@ pub(crate) async fn landed(
         return Ok(at);
     }
     let seen = destination.sight(&place.name, &unseen).await.map_err(at_destination)?;
-    let theirs: Vec<Trait> = seen
-        .iter()
-        .map(|s| Trait { fingerprint: s.fingerprint, size: s.size, date: None, named: true })
-        .collect();
-    let ours: Vec<Trait> = wanted.iter().map(|t| Trait { date: None, ..*t }).collect();
+    let theirs: Vec<Trait> =
+        seen.iter().map(|s| Trait::at_destination(s.fingerprint, s.size)).collect();
+    let ours: Vec<Trait> = wanted.iter().map(|t| Trait::elsewhere(*t)).collect();
     let paired = pair(&ours, &theirs, Sizes::TwoServers);
     for (mine, theirs) in paired.sure {
         at[mine] = Some(seen[theirs].id);

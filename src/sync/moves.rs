@@ -103,12 +103,7 @@ impl Job {
         }
         let wanted: Vec<_> = unknown
             .iter()
-            .map(|&n| Trait {
-                fingerprint: run[n].1.fingerprint,
-                size: run[n].1.size,
-                date: None,
-                named: true,
-            })
+            .map(|&n| Trait::at_destination(run[n].1.fingerprint, run[n].1.size))
             .collect();
         let mut place = self.place.clone();
         place.known.extend_set(&landed.iter().copied().flatten().collect());

@@ -5,10 +5,14 @@
 //! date, where both know it) agree and nothing else in either list could be meant. Whatever
 //! could be more than one, or has no Message-ID, or another size, is *doubtful*: only the
 //! content tells, and [`by_digest`] pairs those. Twins stay two: it is a multiset on both sides.
+//!
+//! Where one server has a name for each message in every folder (EMAILID, RFC 8474), that decides
+//! between messages of the same headers and size: the same name, and nothing else of that name, is
+//! *sure*; other names are other messages.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use crate::model::Fingerprint;
+use crate::model::{Fingerprint, Identity};
 use crate::platform::ContentDigest;
 
 /// What is known of a message that looks for its other half.
@@ -21,6 +25,20 @@ pub(crate) struct Trait {
     pub(crate) date: Option<i64>,
     /// True if the naming headers hold a Message-ID.
     pub(crate) named: bool,
+    /// What the server calls it in every folder, where that means something on both sides.
+    pub(crate) identity: Option<Identity>,
+}
+
+impl Trait {
+    /// Of a message of which only this is known.
+    pub(crate) const fn at_destination(fingerprint: Fingerprint, size: u64) -> Self {
+        Self { fingerprint, size, date: None, named: true, identity: None }
+    }
+
+    /// What of it means something on another server.
+    pub(crate) const fn elsewhere(self) -> Self {
+        Self { date: None, identity: None, ..self }
+    }
 }
 
 /// What [`pair`] found, by index into the two lists.
@@ -58,7 +76,14 @@ pub(crate) fn pair(left: &[Trait], right: &[Trait], sizes: Sizes) -> Paired {
     let mut groups: Vec<_> = wanted.into_values().filter(|g| !g.1.is_empty()).collect();
     groups.sort_unstable();
     let mut paired = Paired::default();
-    for (ours, theirs) in groups {
+    let trusted = identities_tell(left, right);
+    for (mut ours, mut theirs) in groups {
+        if trusted {
+            paired.sure.extend(by_identity(left, right, &mut ours, &mut theirs));
+        }
+        if ours.is_empty() || theirs.is_empty() {
+            continue;
+        }
         if let ([a], [b]) = (ours.as_slice(), theirs.as_slice())
             && agree(&left[*a], &right[*b])
         {
@@ -68,6 +93,58 @@ pub(crate) fn pair(left: &[Trait], right: &[Trait], sizes: Sizes) -> Paired {
         }
     }
     paired
+}
+
+/// Do identities tell messages apart? A server that gives one to messages with other headers lies.
+fn identities_tell(left: &[Trait], right: &[Trait]) -> bool {
+    let mut known: HashMap<Identity, Fingerprint> = HashMap::new();
+    left.iter().chain(right).all(|message| {
+        message.identity.is_none_or(|identity| {
+            *known.entry(identity).or_insert(message.fingerprint) == message.fingerprint
+        })
+    })
+}
+
+/// Takes those out of a group whose identities decide about them, and pairs what is the same.
+fn by_identity(
+    left: &[Trait],
+    right: &[Trait],
+    ours: &mut Vec<usize>,
+    theirs: &mut Vec<usize>,
+) -> Vec<(usize, usize)> {
+    let (mine, yours) = (Names::of(left, ours), Names::of(right, theirs));
+    let both = mine.known.iter();
+    let both = both.filter_map(|(identity, a)| Some(((*a)?, (*yours.known.get(identity)?)?)));
+    let sure: Vec<(usize, usize)> = both.collect();
+    let paired: HashSet<Identity> = sure.iter().filter_map(|(a, _)| left[*a].identity).collect();
+    // What is called otherwise than everything on the other side is not there.
+    let is_left = |message: &Trait, others: &Names| match message.identity {
+        Some(name) => {
+            !paired.contains(&name) && (others.has_nameless || others.known.contains_key(&name))
+        }
+        None => others.has_nameless || others.known.len() > paired.len(),
+    };
+    ours.retain(|&at| is_left(&left[at], &yours));
+    theirs.retain(|&at| is_left(&right[at], &mine));
+    sure
+}
+
+/// What a group's messages are called.
+struct Names {
+    /// Which message, if only one of the group is called so: copies share a name.
+    known: BTreeMap<Identity, Option<usize>>,
+    has_nameless: bool,
+}
+
+impl Names {
+    fn of(list: &[Trait], group: &[usize]) -> Self {
+        let mut known: BTreeMap<Identity, Option<usize>> = BTreeMap::new();
+        for &at in group {
+            let Some(identity) = list[at].identity else { continue };
+            known.entry(identity).and_modify(|only| *only = None).or_insert(Some(at));
+        }
+        Self { known, has_nameless: group.iter().any(|&at| list[at].identity.is_none()) }
+    }
 }
 
 fn agree(a: &Trait, b: &Trait) -> bool {

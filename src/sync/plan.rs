@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::ledger::{Filed, FolderNo, Origin, PlaceNo, Record, Retired};
 use crate::model::{
-    Accounts, Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Item,
-    ItemId, Role,
+    Accounts, Cursor, Epoch, Fingerprint, Flags, Folder, FolderName, FolderPath, IdSet, Identity,
+    Item, ItemId, Role,
 };
 
 /// Where a source folder goes.
@@ -113,6 +113,8 @@ pub enum Arrival {
         remove: Flags,
         /// Over its naming headers.
         fingerprint: Fingerprint,
+        /// What the source's server calls it in every folder, where it has such names.
+        identity: Option<Identity>,
     },
     /// It is in another folder of the source too, with the same id. The copy that is or will be
     /// made for that one is copied at the destination; the message is not carried over once more.
@@ -175,6 +177,8 @@ pub struct Departed {
     pub size: u64,
     /// Unix seconds.
     pub date: Option<i64>,
+    /// What the source's server calls it in every folder, where it has such names.
+    pub identity: Option<Identity>,
 }
 
 impl Departed {
@@ -189,6 +193,7 @@ impl Departed {
             fingerprint: record.fingerprint,
             size: record.size,
             date: record.date,
+            identity: record.identity,
         }
     }
 
@@ -203,6 +208,7 @@ impl Departed {
             fingerprint: row.fingerprint,
             size: row.size,
             date: row.date,
+            identity: row.identity,
         }
     }
 }

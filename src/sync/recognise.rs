@@ -80,6 +80,7 @@ fn trait_of(item: &Item, seen: &Sighting) -> Trait {
         size: seen.size,
         date: item.meta.and_then(|m| m.date).map(|d| d.timestamp()),
         named: seen.message_id.is_some(),
+        identity: seen.identity,
     }
 }
 
@@ -165,7 +166,8 @@ async fn moved(
             .map(|&at| {
                 let d = &departed[at].1;
                 let named = !matches!(departed[at].0, Held::Claimed);
-                Trait { fingerprint: d.fingerprint, size: d.size, date: d.date, named }
+                let Departed { fingerprint, size, date, identity, .. } = *d;
+                Trait { fingerprint, size, date, named, identity }
             })
             .collect();
         let mut paired = pair(&ours, &theirs, sizes);
@@ -271,6 +273,7 @@ async fn unsettled(
                         fingerprint: item.fingerprint,
                         size: item.size,
                         date: None,
+                        identity: None,
                     },
                 );
             }
@@ -406,12 +409,10 @@ async fn adopted(
         left.sort_unstable();
         let ours: Vec<Trait> = left
             .iter()
-            .map(|at| Trait { date: None, ..trait_of(&news[at.0][at.1], &sightings[at]) })
+            .map(|at| Trait::elsewhere(trait_of(&news[at.0][at.1], &sightings[at])))
             .collect();
-        let theirs: Vec<Trait> = strangers
-            .iter()
-            .map(|s| Trait { fingerprint: s.fingerprint, size: s.size, date: None, named: true })
-            .collect();
+        let theirs: Vec<Trait> =
+            strangers.iter().map(|s| Trait::at_destination(s.fingerprint, s.size)).collect();
         let mut paired = pair(&ours, &theirs, Sizes::TwoServers);
         for (mine, yours) in std::mem::take(&mut paired.doubtful) {
             let ids = mine.iter().map(|&m| left[m]).collect::<Vec<_>>();
@@ -446,9 +447,10 @@ async fn adopted(
                 None => (Origin::Adopted, Flags::NONE),
             };
             let add = now.minus(had);
-            let fingerprint = stranger.fingerprint;
-            let arrival =
-                Arrival::Adopt { item, at: stranger.id, origin, add, remove, fingerprint };
+            let (at_source, fingerprint) = (at, stranger.fingerprint);
+            let (at, identity) = (stranger.id, sightings[&at_source].identity);
+            let arrival = Arrival::Adopt { item, at, origin, add, remove, fingerprint, identity };
+            let at = at_source;
             arrivals.insert(at, arrival);
         }
     }

@@ -53,6 +53,7 @@ pub(crate) fn record(id: u64) -> Record {
         fingerprint: Fingerprint(id.wrapping_mul(0x9E37_79B9_7F4A_7C15)),
         size: 1000 + id * 13,
         date: Some(1_700_000_000 + (id * 61).cast_signed()),
+        identity: None,
     }
 }
 

@@ -103,6 +103,7 @@ fn retired(print: u64, at: u64) -> Retired {
         at: Some(ItemId(at)),
         origin: Origin::Copied,
         flags: Flags::parse(["\\Seen"]),
+        identity: None,
     }
 }
 

@@ -14,6 +14,7 @@ fn record(id: u64) -> Record {
         fingerprint: Fingerprint(id),
         size: id,
         date: None,
+        identity: None,
     }
 }
 

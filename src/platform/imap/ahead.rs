@@ -11,8 +11,6 @@ use crate::platform::Result;
 
 /// Messages asked for ahead: enough to keep the line busy, few enough to be in vain.
 const FIRST: usize = 100;
-/// What a message is asked for with.
-pub(super) const WHOLE: &str = "(UID FLAGS INTERNALDATE BODY.PEEK[])";
 
 /// What was asked for.
 #[derive(Debug)]
@@ -49,7 +47,8 @@ impl Session {
         }
         let examine = self.send(examine).await?;
         self.selected = None;
-        let fetch = self.send(Command::raw("FETCH", format!("UID FETCH {set} {WHOLE}"))).await?;
+        let whole = self.whole_items();
+        let fetch = self.send(Command::raw("FETCH", format!("UID FETCH {set} {whole}"))).await?;
         let (folder, ids) = (folder.clone(), ids.clone());
         self.ahead = Some(Ahead::Reading(Reading { folder, ids, examine, fetch, first }));
         Ok(())

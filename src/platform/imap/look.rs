@@ -258,11 +258,28 @@ impl Session {
     /// What is asked of a message that is to be recognised. Yahoo's HEADER.FIELDS is read from an
     /// index, and is not what the message has.
     pub(super) fn naming_items(&self) -> String {
+        let identity = self.identity_item();
         if self.capabilities.is_yahoo() {
-            return "(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER])".into();
+            return format!("(UID FLAGS RFC822.SIZE{identity} BODY.PEEK[HEADER])");
         }
         let headers = NAMING_HEADERS.join(" ");
-        format!("(UID FLAGS RFC822.SIZE BODY.PEEK[HEADER.FIELDS ({headers})])")
+        format!("(UID FLAGS RFC822.SIZE{identity} BODY.PEEK[HEADER.FIELDS ({headers})])")
+    }
+
+    /// What a message is asked for with.
+    pub(super) fn whole_items(&self) -> String {
+        format!("(UID FLAGS INTERNALDATE{} BODY.PEEK[])", self.identity_item())
+    }
+
+    /// What tells the name that a message has in every folder; empty where it has none.
+    fn identity_item(&self) -> &'static str {
+        if self.capabilities.has("OBJECTID") {
+            " EMAILID"
+        } else if self.capabilities.has("X-GM-EXT-1") {
+            " X-GM-MSGID"
+        } else {
+            ""
+        }
     }
 }
 
@@ -275,6 +292,7 @@ pub(super) fn sighting(fetched: Fetched) -> Option<Sighting> {
         size: fetched.size.unwrap_or(0),
         flags: fetched.flags.unwrap_or_default(),
         message_id: named.message_id,
+        identity: fetched.identity,
     })
 }
 

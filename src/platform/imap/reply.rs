@@ -9,7 +9,7 @@ use super::parse::{Scanner, Value, number};
 use super::saying::{Saying, Status, printable, saying, status};
 use super::wire::{Literal, Response};
 use crate::flow::Room;
-use crate::model::{Flags, IdSet, ItemId};
+use crate::model::{Flags, IdSet, Identity, ItemId};
 use crate::platform::{ContentDigest, Quota};
 
 /// No message is larger, whatever its server says, bytes; so that sizes can be added.
@@ -90,6 +90,8 @@ pub(super) struct Fetched {
     pub(super) size: Option<u64>,
     /// X-GM-LABELS (Gmail IMAP extensions), as they came.
     pub(super) labels: Option<Vec<Vec<u8>>>,
+    /// EMAILID (RFC 8474, 5.1) or X-GM-MSGID (Gmail IMAP extensions).
+    pub(super) identity: Option<Identity>,
     /// `BODY[]`, and its room if it came as a literal.
     pub(super) body: Option<(Bytes, Option<Room>)>,
     /// The digest of `BODY[]`, where that was asked for.
@@ -315,6 +317,8 @@ fn fetched(scanner: &mut Scanner, uid: Option<u64>) -> Fetched {
                 let labels = value.list().into_iter().filter_map(Value::name);
                 fetched.labels = Some(labels.map(|label| label.to_vec()).collect());
             }
+            b"EMAILID" => fetched.identity = value.list().into_iter().find_map(identity),
+            b"X-GM-MSGID" => fetched.identity = identity(value),
             b"BODY[]" | b"RFC822" => match value {
                 Value::Literal(Literal::Body(bytes, room)) => {
                     fetched.body = Some((bytes, Some(room)));
@@ -331,6 +335,14 @@ fn fetched(scanner: &mut Scanner, uid: Option<u64>) -> Fetched {
         }
     }
     fetched
+}
+
+/// An object's name (RFC 8474, 7: objectid); one that is malformed names nothing.
+fn identity(value: Value) -> Option<Identity> {
+    let name = value.bytes()?;
+    let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+    let is_name = (1..=255).contains(&name.len()) && name.iter().all(is_plain);
+    is_name.then(|| Identity::of(&name))
 }
 
 /// `01-Jul-2003 10:52:37 +0200`, its day also blank-padded.

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::ahead::{Asked, WHOLE};
+use super::ahead::Asked;
 use super::command::{Command, set_parts};
 use super::look::tolerate_expunged;
 use super::mark::Mark;
@@ -130,6 +130,7 @@ impl Session {
             sent.push_back((tag, set_parts(&first).join(",")));
             sets = self.sets(&ids.difference(&first)).into();
         }
+        let whole = self.whole_items();
         let mut delivered = HashSet::new();
         let mut in_a_row = 0;
         loop {
@@ -137,7 +138,7 @@ impl Session {
             while sent.len() < 2
                 && let Some(set) = sets.pop_front()
             {
-                let command = Command::raw("FETCH", format!("UID FETCH {set} {WHOLE}"));
+                let command = Command::raw("FETCH", format!("UID FETCH {set} {whole}"));
                 sent.push_back((self.send(command).await?, set));
             }
             let Some((tag, set)) = sent.pop_front() else { return Ok(()) };
@@ -211,5 +212,6 @@ async fn message(fetched: Fetched, ids: &IdSet, memory: &Memory) -> Option<Messa
         // A small body in quotes was read with its line.
         None => memory.room(body.len() as u64).await,
     };
-    Some(Message { id, flags: fetched.flags.unwrap_or_default(), date: fetched.date, body, room })
+    let Fetched { flags, date, identity, .. } = fetched;
+    Some(Message { id, flags: flags.unwrap_or_default(), date, identity, body, room })
 }

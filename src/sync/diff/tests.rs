@@ -37,6 +37,7 @@ fn record(id: u64, seen: bool, lost: bool) -> Record {
         fingerprint: Fingerprint(id),
         size: 1,
         date: None,
+        identity: None,
     }
 }
 

@@ -12,6 +12,7 @@ fn message() -> impl Strategy<Value = Trait> {
             size,
             date,
             named,
+            identity: None,
         },
     )
 }
@@ -76,4 +77,48 @@ proptest! {
         let yours: BTreeSet<usize> = pairs.iter().map(|p| p.1).collect();
         prop_assert_eq!(yours.len(), pairs.len());
     }
+}
+
+/// A nameless message of the same headers and size as others, with this identity.
+fn alike(identity: Option<&str>) -> Trait {
+    let identity = identity.map(|text| Identity::of(text.as_bytes()));
+    Trait { named: false, identity, ..Trait::at_destination(Fingerprint(1), 1) }
+}
+
+fn paired(left: &[Option<&str>], right: &[Option<&str>]) -> Paired {
+    let of = |list: &[Option<&str>]| -> Vec<Trait> { list.iter().map(|id| alike(*id)).collect() };
+    pair(&of(left), &of(right), Sizes::OneServer)
+}
+
+#[test]
+fn the_same_identity_is_the_same_message() {
+    let mut found = paired(&[Some("a"), Some("b")], &[Some("b"), Some("c"), Some("a")]);
+    found.sure.sort_unstable();
+    assert_eq!(found, Paired { sure: vec![(0, 2), (1, 0)], doubtful: vec![] });
+}
+
+#[test]
+fn other_identities_are_other_messages() {
+    assert_eq!(paired(&[Some("a")], &[Some("b")]), Paired::default());
+}
+
+#[test]
+fn what_has_none_may_be_any_that_is_left() {
+    let found = paired(&[Some("a"), Some("b")], &[Some("a"), None]);
+    assert_eq!(found, Paired { sure: vec![(0, 0)], doubtful: vec![(vec![1], vec![1])] });
+    let found = paired(&[None], &[Some("a"), Some("b")]);
+    assert_eq!(found.doubtful, [(vec![0], vec![0, 1])]);
+}
+
+#[test]
+fn copies_that_share_an_identity_are_told_apart_by_content() {
+    let found = paired(&[Some("a"), Some("a")], &[Some("a")]);
+    assert_eq!(found, Paired { sure: vec![], doubtful: vec![(vec![0, 1], vec![0])] });
+}
+
+#[test]
+fn a_server_that_calls_everything_the_same_is_not_believed() {
+    let other = Trait { fingerprint: Fingerprint(2), ..alike(Some("a")) };
+    let found = pair(&[alike(Some("a")), other], &[alike(Some("a"))], Sizes::OneServer);
+    assert_eq!(found, Paired { sure: vec![], doubtful: vec![(vec![0], vec![0])] });
 }

@@ -181,6 +181,11 @@ impl Standin {
         self.server.is_slow.store(is_slow, Ordering::SeqCst);
     }
 
+    /// Messages of the largest command so far, where a command handles so many and no more.
+    pub fn largest(&self) -> usize {
+        self.server.largest.load(Ordering::SeqCst)
+    }
+
     /// The verbs of all commands so far, in the order in which they came: `UID FETCH`.
     pub fn heard(&self) -> Vec<String> {
         self.server.heard()

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub(super) struct Server {
     pub(super) token_check: Option<TokenCheck>,
     /// OK says `[THROTTLED]` where there is much to do.
     pub(super) is_slow: AtomicBool,
+    /// Messages of the largest command.
+    pub(super) largest: AtomicUsize,
     pub(super) is_over: AtomicBool,
     users: Mutex<BTreeMap<String, User>>,
     streams: Mutex<Vec<TcpStream>>,
@@ -129,6 +131,7 @@ impl Server {
             dialect,
             token_check,
             is_slow: false.into(),
+            largest: 0.into(),
             is_over: false.into(),
             users: Mutex::new(users),
             streams: Mutex::default(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use chrono::{DateTime, FixedOffset, Utc};
 
@@ -286,6 +287,7 @@ impl Session {
     /// not handle all.
     pub(super) fn limit(&self, chosen: &mut Vec<(usize, u32)>) -> Option<String> {
         let most = self.server.dialect.message_limit?;
+        self.server.largest.fetch_max(chosen.len(), Ordering::SeqCst);
         let n_left = chosen.len().checked_sub(most).filter(|n| *n > 0)?;
         chosen.drain(..n_left);
         Some(format!("[MESSAGELIMIT {most} {}]", chosen.first()?.1))
