@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes sure that the IMAP clients are here that others wrote, and that the tests' stand-ins for
 # Gmail, Microsoft 365 and Yahoo are held against: Python's imaplib and imapclient, and imapflow
-# for Node.js. What is installed lies below target/, in the versions that tests/peers/ names.
+# for Node.js; and pymap, a server that is not Dovecot. What is installed lies below target/, in the
+# versions that tests/peers/ names.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 wanted=tests/peers/imap-clients

@@ -88,6 +88,9 @@ impl Imap {
         imap.try_command(command)?;
         let capabilities = imap.command("CAPABILITY");
         imap.capabilities = capabilities.untagged[0].text.split(' ').map(str::to_owned).collect();
+        if !imap.has("NAMESPACE") {
+            return Ok(imap);
+        }
         let namespace = imap.try_command("NAMESPACE")?.untagged.remove(0).text;
         // * NAMESPACE (("INBOX." ".")) NIL NIL
         let mut quoted = namespace.split('"').skip(1).step_by(2);

@@ -18,6 +18,7 @@ pub mod pair;
 pub mod platform;
 pub mod process;
 pub mod proxy;
+pub mod pymap;
 pub mod settings;
 pub mod standin;
 pub mod tapped;
