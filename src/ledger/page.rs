@@ -4,8 +4,8 @@
 //! version:u8  count:u16  words: n (len bytes)*  rows  crc32c:u32
 //! ```
 //!
-//! In version 2, records end with the name that the source's server has for a message everywhere, as
-//! eight bytes; pages in which no record has one are of version 1. Numbers without a width are LEB128; fixed ones are little-endian. The checksum covers the
+//! In version 2, records end with 1 and the name that the source's server has for a message everywhere,
+//! as eight bytes, or with 0; pages in which no record has one are of version 1. Numbers without a width are LEB128; fixed ones are little-endian. The checksum covers the
 //! page's key too, so that a page that turns up in another's place is noticed. Every row starts
 //! with the distance of its id from the row before. Decoding never panics, whatever the bytes.
 
@@ -225,7 +225,8 @@ impl Row for Record {
             }
         }
         if out.identified {
-            out.bytes.extend(self.identity.map_or(0, |i| i.0.get()).to_le_bytes());
+            out.bytes.push(self.identity.is_some().into());
+            out.bytes.extend(self.identity.into_iter().flat_map(|i| i.0.get().to_le_bytes()));
         }
     }
 
@@ -246,8 +247,8 @@ impl Row for Record {
                 keywords.push(Keyword((*bytes.words.get(word)?).into()));
             }
         }
-        let identity = match bytes.identified {
-            true => NonZeroU64::new(bytes.fixed()?).map(Identity),
+        let identity = match bytes.identified && bytes.byte()? == 1 {
+            true => Some(Identity(NonZeroU64::new(bytes.fixed()?)?)),
             false => None,
         };
         let origin = if head & ADOPTED == 0 { Origin::Copied } else { Origin::Adopted };

@@ -117,7 +117,8 @@ pub struct Record {
     pub size: u64,
     /// INTERNALDATE at the source, Unix seconds.
     pub date: Option<i64>,
-    /// What the source's server calls it in every folder, where it has such names.
+    /// What the source's server calls it in every folder, where it has such names, if it has no
+    /// Message-ID.
     pub identity: Option<Identity>,
 }
 
@@ -141,7 +142,8 @@ pub struct Retired {
     pub origin: Origin,
     /// Its last carried flags.
     pub flags: Flags,
-    /// What the source's server calls it in every folder, where it has such names.
+    /// What the source's server calls it in every folder, where it has such names, if it has no
+    /// Message-ID.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<Identity>,
 }

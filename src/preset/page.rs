@@ -35,7 +35,17 @@ imaplib, imapclient and imapflow by `tests/standin/`. Nothing was tried against 
 | `yahoo`, `aol` | works, the whole of a folder by UIDONLY; [tests/yahoo.rs](../tests/yahoo.rs), [recipes](../tests/recipes/main.rs) | works; [tests/yahoo.rs](../tests/yahoo.rs) | stand-in |
 | `skyconnect`, `vaultastic` | works: `INBOX.` and dots; [tests/platforms.rs](../tests/platforms.rs) | works; [tests/platforms.rs](../tests/platforms.rs) | Dovecot with that namespace |
 | `netease` | the `ID` is sent that it wants; [tests/platforms.rs](../tests/platforms.rs) | the same | Dovecot behind a proxy |
-| all others | as `imap`; [tests/laws.rs](../tests/laws.rs) and most others | as `imap` | Dovecot; their own quirks (vetoes, limits, folders) are presets only |
+| all others | as `imap`; [tests/laws.rs](../tests/laws.rs) and most others, [tests/objects.rs](../tests/objects.rs) | as `imap` | Dovecot, pymap; their own quirks (vetoes, limits, folders) are presets only |
+
+By whatever an account is entered, it is the same on both sides:
+
+| `method` | tried by | against |
+|---|---|---|
+| `password` (app passwords, authorisation codes) | most tests | Dovecot, pymap, stand-ins |
+| `master-user` | [tests/master_user.rs](../tests/master_user.rs), [exchange-o365](../tests/recipes/main.rs) | Dovecot; stand-in (`DOMAIN\\admin\\alias`) |
+| `service-account` | [tests/sign_in.rs](../tests/sign_in.rs), [gmail-o365, gmail-gmail and others](../tests/recipes/main.rs) | oidc-provider (JWT bearer), Dovecot that validates its tokens, stand-in |
+| `client-credentials`, with a secret or a certificate | [tests/sign_in.rs](../tests/sign_in.rs), [o365-o365 and others](../tests/recipes/main.rs) | the same |
+| `refresh-token`, and `drover auth login` | [tests/sign_in.rs](../tests/sign_in.rs), [tests/kept_tokens.rs](../tests/kept_tokens.rs), [tests/login.rs](../tests/login.rs) | oidc-provider (device codes, PKCE, rotation), Dovecot |
 ";
 
 const KEYS: &str = "

@@ -565,7 +565,8 @@ impl<'a> Copy<'a> {
             fingerprint: parcel.named.fingerprint,
             size: parcel.named.size,
             date: parcel.named.date,
-            identity: parcel.message.identity,
+            // The others are known by their names.
+            identity: parcel.message.identity.filter(|_| !parcel.named.named),
         }
     }
 

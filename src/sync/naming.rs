@@ -164,7 +164,7 @@ impl<'a> Namer<'a> {
             path.segments().iter().map(|segment| escape(segment, illegal)).collect();
         if strict {
             for segment in &mut segments {
-                *segment = escape_edges(segment);
+                *segment = escape_blanks(segment);
             }
         }
         // Below the namespace prefix `INBOX.` there is no room for another INBOX.
@@ -192,15 +192,20 @@ fn reserved(path: &FolderPath) -> FolderPath {
     FolderPath::new(segments)
 }
 
-/// Blanks at either end are refused or cut by many servers.
-fn escape_edges(segment: &str) -> String {
-    let trimmed = segment.trim_matches(' ');
-    let start = segment.len() - segment.trim_start_matches(' ').len();
-    let end = segment.len() - start - trimmed.len();
-    if trimmed.is_empty() {
-        return "=20".repeat(segment.len());
+/// Blanks at either end are refused or cut by many servers, and one after the other by Gmail.
+fn escape_blanks(segment: &str) -> String {
+    let mut escaped = String::with_capacity(segment.len());
+    let mut after_blank = true;
+    let last = segment.trim_end_matches(' ').len();
+    for (at, c) in segment.char_indices() {
+        if c == ' ' && (after_blank || at >= last) {
+            escaped.push_str("=20");
+        } else {
+            escaped.push(c);
+        }
+        after_blank = c == ' ';
     }
-    format!("{}{trimmed}{}", "=20".repeat(start), "=20".repeat(end))
+    escaped
 }
 
 #[cfg(test)]

@@ -113,7 +113,8 @@ pub enum Arrival {
         remove: Flags,
         /// Over its naming headers.
         fingerprint: Fingerprint,
-        /// What the source's server calls it in every folder, where it has such names.
+        /// What the source's server calls it in every folder, where it has such names, if it has
+        /// no Message-ID.
         identity: Option<Identity>,
     },
     /// It is in another folder of the source too, with the same id. The copy that is or will be
@@ -177,7 +178,8 @@ pub struct Departed {
     pub size: u64,
     /// Unix seconds.
     pub date: Option<i64>,
-    /// What the source's server calls it in every folder, where it has such names.
+    /// What the source's server calls it in every folder, where it has such names, if it has no
+    /// Message-ID.
     pub identity: Option<Identity>,
 }
 

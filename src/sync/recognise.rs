@@ -448,7 +448,10 @@ async fn adopted(
             };
             let add = now.minus(had);
             let (at_source, fingerprint) = (at, stranger.fingerprint);
-            let (at, identity) = (stranger.id, sightings[&at_source].identity);
+            let seen = &sightings[&at_source];
+            // The others are known by their names.
+            let identity = seen.identity.filter(|_| seen.message_id.is_none());
+            let at = stranger.id;
             let arrival = Arrival::Adopt { item, at, origin, add, remove, fingerprint, identity };
             let at = at_source;
             arrivals.insert(at, arrival);

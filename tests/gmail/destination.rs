@@ -77,3 +77,20 @@ async fn what_was_thrown_away_at_gmail_is_not_brought_back() {
     assert_eq!(gmail.stored("anna").len(), 3);
     assert_eq!(subjects(&mut there, "INBOX"), ["two", "three"]);
 }
+
+#[tokio::test]
+async fn folders_whose_names_gmail_refuses_get_others() {
+    let gmail = empty();
+    let world = to_gmail(&gmail).await;
+    let mut user = world.at_source();
+    for (n, name) in ["two  blanks", "ends with one ", "Spam"].iter().enumerate() {
+        user.create(name);
+        user.append_many(name, &[note(&n.to_string())]);
+    }
+    world.seed().await;
+    assert_eq!(
+        labels(&gmail),
+        [["[Gmail]/Spam"], ["ends with one=20"], ["two =20blanks"]].map(|l| l.map(str::to_owned))
+    );
+    assert!(world.delta().await.quiet);
+}

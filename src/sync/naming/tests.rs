@@ -255,3 +255,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn blanks_that_servers_refuse_or_cut_are_escaped() {
+    let said =
+        [("a b", "a b"), (" a", "=20a"), ("a ", "a=20"), ("a  b", "a =20b"), ("  ", "=20=20")];
+    for (name, escaped) in said {
+        assert_eq!(escape_blanks(name), escaped);
+    }
+}
