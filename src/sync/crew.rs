@@ -21,6 +21,13 @@ use super::{Context, Error};
 /// After a further lane could not be had, it is not tried again before this.
 const AGAIN: Duration = Duration::from_secs(60);
 
+/// So long a further lane is kept while all jobs wait for others. Then it is given back: servers
+/// close what is idle, and others may want it.
+const IDLE: Duration = Duration::from_secs(5);
+
+/// So often the first lane, which is kept, is heard from then.
+const ALIVE: Duration = Duration::from_secs(60);
+
 /// Whoever works a pass's jobs off.
 pub(super) struct Crew<'a> {
     pub(super) context: &'a Context,
@@ -76,7 +83,7 @@ impl Crew<'_> {
                 return Err(error);
             }
         }
-        let (mut done, mut lane, mut error) = worker(lane, &queue, &halt).await;
+        let (mut done, mut lane, mut error) = worker(lane, &queue, &halt, Rank::First).await;
         while let Some(joined) = set.join_next().await {
             match joined {
                 Ok((more, failed)) => {
@@ -91,7 +98,7 @@ impl Crew<'_> {
             }
             if error.is_none() && !queue.is_empty() {
                 // Left by a lane that was wanted back.
-                let (more, same, failed) = worker(lane, &queue, &halt).await;
+                let (more, same, failed) = worker(lane, &queue, &halt, Rank::First).await;
                 done.extend(more);
                 (lane, error) = (same, failed);
             }
@@ -191,13 +198,14 @@ impl Further {
             };
             lane.upcoming = Upcoming::of(self.queue.clone());
             let recalled = lane.recalled.clone();
-            let (more, lane, error) = worker(lane, &self.queue, &self.halt).await;
+            let (more, lane, error) = worker(lane, &self.queue, &self.halt, Rank::Further).await;
             lane.close();
             done.extend(more);
             if error.is_some() {
                 return (done, error);
             }
-            if !recalled.is_cancelled() {
+            let is_over = !recalled.is_cancelled() && self.queue.is_empty();
+            if is_over || self.unless_over(self.queue.ready()).await.is_none() {
                 break;
             }
         }
@@ -215,10 +223,19 @@ impl Further {
     }
 }
 
+/// Which lane of a pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rank {
+    /// The one that it cannot do without.
+    First,
+    Further,
+}
+
 async fn worker(
     mut lane: Lane,
     queue: &Queue,
     halt: &CancellationToken,
+    rank: Rank,
 ) -> (Vec<Job>, Lane, Option<Error>) {
     let mut done = Vec::new();
     if !queue.is_open() {
@@ -227,10 +244,17 @@ async fn worker(
     let made = halt.run_until_cancelled(queue.opened()).await.unwrap_or_default();
     while !halt.is_cancelled() && !lane.recalled.is_cancelled() {
         let next = match lane.upcoming.take() {
-            Some(claimed) => Some(claimed),
-            None => next(&lane.recalled, queue, halt).await,
+            Some(claimed) => Ok(Some(claimed)),
+            None => next(&mut lane, queue, halt, rank).await,
         };
-        let Some(mut job) = next else { break };
+        let mut job = match next {
+            Ok(Some(job)) => job,
+            Ok(None) => break,
+            Err(error) => {
+                halt.cancel();
+                return (done, lane, Some(error));
+            }
+        };
         job.stop = halt.clone();
         job.note_made(&made);
         match job.run(&mut lane).await {
@@ -252,16 +276,25 @@ async fn worker(
     (done, lane, None)
 }
 
-/// The next job, unless the lane is not to be waited with.
+/// The next job; `None` if the lane is not to wait for one any longer.
 async fn next(
-    recalled: &CancellationToken,
+    lane: &mut Lane,
     queue: &Queue,
     halt: &CancellationToken,
-) -> Option<Job> {
-    tokio::select! {
-        biased;
-        () = halt.cancelled() => None,
-        () = recalled.cancelled() => None,
-        job = queue.next() => job,
+    rank: Rank,
+) -> Result<Option<Job>, Error> {
+    let patience = if rank == Rank::First { ALIVE } else { IDLE };
+    loop {
+        tokio::select! {
+            biased;
+            () = halt.cancelled() => return Ok(None),
+            () = lane.recalled.cancelled() => return Ok(None),
+            job = queue.next() => return Ok(job),
+            () = tokio::time::sleep(patience) => {}
+        }
+        if rank == Rank::Further {
+            return Ok(None);
+        }
+        lane.stay_alive().await?;
     }
 }

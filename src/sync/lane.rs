@@ -71,6 +71,17 @@ impl Lane {
         Ok(Self { source, destination, upcoming, recalled, _permit: permit })
     }
 
+    /// Tells both servers that somebody is there; connects anew to one that is not.
+    pub(crate) async fn stay_alive(&mut self) -> Result<(), Error> {
+        if self.source.ping().await.is_err() {
+            self.source.reconnect().await.map_err(at_source)?;
+        }
+        if self.destination.ping().await.is_err() {
+            self.destination.renew(true).await.map_err(at_destination)?;
+        }
+        Ok(())
+    }
+
     /// Takes leave of both servers, for which nobody has to wait: a round trip and more, and the
     /// right to the connections is kept until they are closed.
     pub(crate) fn close(mut self) {

@@ -63,16 +63,31 @@ impl Queue {
         jobs.remove(at)
     }
 
-    /// The next job, as soon as those are done that it waits for; `None` if there are none left.
-    pub(crate) async fn next(&self) -> Option<Job> {
+    /// Waits until there is a job that need not wait for others, or none at all.
+    pub(crate) async fn ready(&self) {
         loop {
             let mut moved = std::pin::pin!(self.moved.notified());
             moved.as_mut().enable();
+            let is_ready = {
+                let Waiting { jobs, undone } = &*self.lock();
+                jobs.is_empty() || jobs.iter().any(|job| job.after.is_disjoint(undone))
+            };
+            if is_ready {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// The next job, as soon as those are done that it waits for; `None` if there are none left.
+    pub(crate) async fn next(&self) -> Option<Job> {
+        loop {
+            self.ready().await;
+            // Another may have been quicker.
             let job = self.pop();
             if job.is_some() || self.is_empty() {
                 return job;
             }
-            moved.await;
         }
     }
 

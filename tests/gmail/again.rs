@@ -1,6 +1,7 @@
 //! A message with several labels is carried over once, wherever it goes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
@@ -158,4 +159,38 @@ async fn a_copy_that_was_made_and_never_answered_is_not_made_again() {
     stage.settle(PassKind::Seed).await;
     let compared = stage.world.verify().await;
     assert!(compared.is_equal(), "{compared:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_only_waits_for_another_is_given_back() {
+    let mut stage = Stage::new(|mailbox| {
+        (0..20)
+            .fold(mailbox, |mailbox, n| {
+                let mut mail = note(&format!("number {n}"));
+                mail.bytes.extend(b"and so on\r\n".repeat(100));
+                mailbox.message(&["INBOX", "Work"], &mail)
+            })
+            .message(&["Work"], &note("alone"))
+    })
+    .await;
+    // Long enough that waiting for it is not worth a connection.
+    stage.world.mailbox.carry.rate = Some(1_500);
+    let until = async |n| {
+        while stage.gmail.connections("anna") != n {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    // Long before the inbox is done, which takes a quarter of a minute.
+    let given_back = async {
+        until(2).await;
+        tokio::time::timeout(Duration::from_secs(12), until(1)).await.expect("it is given back");
+    };
+    let mut seed = std::pin::pin!(stage.world.seed());
+    tokio::select! {
+        seed = &mut seed => panic!("it was over first: {:?}", seed.record),
+        () = given_back => {}
+    }
+    let seed = seed.await;
+    assert_eq!(seed.record.accounts.copied, 41);
+    assert!(stage.world.verify().await.is_equal());
 }
