@@ -35,16 +35,24 @@ fn file(name: &str) -> SecretRef {
 }
 
 #[test]
-fn a_service_account_needs_its_key_file_and_asks_for_all_of_imap() {
+fn a_service_account_needs_its_key_file_and_asks_for_what_an_administrator_may_see() {
     let auth = "method = \"service-account\", key = { file = \"google.json\" }";
     let expected = Grant::ServiceAccount {
         key: file("google.json"),
         token_url: None,
         ca_file: None,
-        scopes: vec!["https://mail.google.com/".into()],
+        scopes: vec!["https://www.googleapis.com/auth/gmail.imap_admin".into()],
+        otherwise: vec!["https://mail.google.com/".into()],
     };
     assert_eq!(grant(auth, ""), expected);
     assert!(refused("method = \"service-account\"", "").contains("`key` is missing"));
+    let Grant::ServiceAccount { scopes, otherwise, .. } =
+        grant(&format!("{auth}, scopes = [\"https://mail.google.com/\"]"), "")
+    else {
+        panic!("another grant")
+    };
+    assert_eq!(scopes, ["https://mail.google.com/"]);
+    assert!(otherwise.is_empty(), "what is written is asked for and nothing else");
 }
 
 #[test]

@@ -52,6 +52,19 @@ async fn a_service_account_carries_mail_in_the_name_of_the_mailboxs_user() {
     carries_mail(&oidc, oidc.by_service_account()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_account_does_with_less_where_more_is_not_delegated() {
+    let oidc = Oidc::start();
+    let (tokens, grant) = (Tokens::default(), oidc.service_account_for(&["admin"], &["mail"]));
+    for _ in 0..2 {
+        tokens.token(&grant, "anna").await.expect("a token");
+    }
+    assert_eq!(oidc.requests(), 2, "refused, and granted; then it is there");
+    let grant = oidc.service_account_for(&["admin"], &["none"]);
+    let refused = tokens.token(&grant, "anna").await.expect_err("neither is granted");
+    assert!(refused.to_string().contains("not authorized for any of the scopes"), "{refused}");
+}
+
 /// An application that asks for its token over TLS, and trusts this file of the server's.
 fn over_tls(oidc: &Oidc, trusted: Option<&str>) -> Grant {
     let Grant::ClientCredentials { client_id, proof, scopes, .. } = oidc.by_secret() else {

@@ -33,7 +33,7 @@ pub(super) struct Question {
 }
 
 enum Proof {
-    ServiceAccount { key: Box<ServiceAccountKey>, user: String },
+    ServiceAccount { key: Box<ServiceAccountKey>, user: String, otherwise: Vec<String> },
     Secret { client_id: String, secret: SecretString },
     Certificate { client_id: String, certificate: Box<ClientCertificate> },
     Refresh { client_id: String, secret: Option<SecretString>, token: SecretString },
@@ -65,6 +65,17 @@ pub(super) async fn secrets(grant: &Grant) -> Result<Vec<SecretString>, TokenErr
     Ok(secrets)
 }
 
+/// Was it refused for what it was asked for, as Google says of scopes that are not delegated?
+fn is_not_granted(error: &BasicRequestTokenError<TokenError>) -> bool {
+    use BasicErrorResponseType::{Extension, InvalidScope, UnauthorizedClient};
+    let BasicRequestTokenError::ServerResponse(refusal) = error else { return false };
+    match refusal.error() {
+        UnauthorizedClient | InvalidScope => true,
+        Extension(other) => other == "access_denied",
+        _ => false,
+    }
+}
+
 impl Question {
     /// With what [`secrets`] read. `user`: in whose name a service account asks.
     pub(super) fn new(
@@ -74,13 +85,14 @@ impl Question {
     ) -> Result<Self, TokenError> {
         let secret = |n: usize| secrets.get(n).cloned().unwrap_or_default();
         Ok(match grant {
-            Grant::ServiceAccount { token_url, scopes, .. } => {
+            Grant::ServiceAccount { token_url, scopes, otherwise, .. } => {
                 let key = ServiceAccountKey::parse(&secret(0))?;
+                let (user, otherwise) = (user.to_owned(), otherwise.clone());
                 Self {
                     url: token_url.clone().unwrap_or_else(|| key.token_url.clone()),
                     asker: format!("{} for {user}", key.email()),
                     scopes: scopes.clone(),
-                    proof: Proof::ServiceAccount { key: Box::new(key), user: user.to_owned() },
+                    proof: Proof::ServiceAccount { key: Box::new(key), user, otherwise },
                 }
             }
             Grant::ClientCredentials { client_id, proof, token_url, scopes, .. } => {
@@ -123,10 +135,15 @@ impl Question {
         let scopes = self.scopes.iter().cloned().map(Scope::new);
         let mut sent = Vec::new();
         let (way, answer) = match &self.proof {
-            Proof::ServiceAccount { key, user } => {
+            Proof::ServiceAccount { key, user, otherwise } => {
                 let assertion = key.assertion(user, &self.scopes, &self.url)?;
-                let answer = self.ask_by_assertion(endpoint, &assertion).await;
+                let mut answer = self.ask_by_assertion(endpoint, &assertion).await;
                 sent.push(assertion);
+                if !otherwise.is_empty() && answer.as_ref().is_err_and(is_not_granted) {
+                    let assertion = key.assertion(user, otherwise, &self.url)?;
+                    answer = self.ask_by_assertion(endpoint, &assertion).await;
+                    sent.push(assertion);
+                }
                 (Way::ServiceAccount, answer)
             }
             Proof::Secret { client_id, secret } => {

@@ -18,6 +18,9 @@ use crate::preset::Preset;
 /// The scope of everything that IMAP can do at Google
 /// (<https://developers.google.com/workspace/gmail/imap/xoauth2-protocol>).
 const GOOGLE_SCOPE: &str = "https://mail.google.com/";
+/// The same for administrators' service accounts, which are shown what users hide from IMAP
+/// (<https://developers.google.com/gmail/imap/xoauth2-protocol>).
+const GOOGLE_ADMIN_SCOPE: &str = "https://www.googleapis.com/auth/gmail.imap_admin";
 
 /// What an application without a user must ask for to use IMAP at Exchange Online
 /// (<https://learn.microsoft.com/exchange/client-developer/legacy-protocols/how-to-authenticate-an-imap-pop-smtp-application-by-using-oauth>).
@@ -233,12 +236,15 @@ impl<'d> Written<'d> {
         let help = "point to the JSON key file that Google made for the service account: \
                     key = { file = \"secrets/google.json\" }";
         self.report_missing("key", help);
-        let scopes = self.scopes_or(GOOGLE_SCOPE);
+        let (scopes, otherwise) = match self.has("scopes") {
+            true => (std::mem::take(&mut self.scopes), Vec::new()),
+            false => (vec![GOOGLE_ADMIN_SCOPE.into()], vec![GOOGLE_SCOPE.into()]),
+        };
         if self.has("token_url") && self.token_url.is_none() {
             return None;
         }
         let (key, token_url, ca_file) = (self.key?, self.token_url, self.ca_file);
-        Some(Auth::Grant(Grant::ServiceAccount { key, token_url, ca_file, scopes }))
+        Some(Auth::Grant(Grant::ServiceAccount { key, token_url, ca_file, scopes, otherwise }))
     }
 
     fn client_credentials(mut self) -> Option<Auth> {

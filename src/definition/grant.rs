@@ -24,6 +24,8 @@ pub enum Grant {
         ca_file: Option<PathBuf>,
         /// What the token is to be good for.
         scopes: Vec<String>,
+        /// What it is to be good for if that is not granted; none: nothing else.
+        otherwise: Vec<String>,
     },
     /// An application with rights of its own (RFC 6749, 4.4).
     ClientCredentials {

@@ -128,8 +128,15 @@ impl Oidc {
 
     /// A service account with delegation.
     pub fn by_service_account(&self) -> Grant {
+        self.service_account_for(&["mail"], &[])
+    }
+
+    /// The same, which asks for these scopes, and if they are not granted, for those.
+    pub fn service_account_for(&self, scopes: &[&str], otherwise: &[&str]) -> Grant {
+        let [scopes, otherwise] =
+            [scopes, otherwise].map(|list| list.iter().map(|&scope| scope.into()).collect());
         let key = self.secret("google.json");
-        Grant::ServiceAccount { key, token_url: None, ca_file: None, scopes: vec!["mail".into()] }
+        Grant::ServiceAccount { key, token_url: None, ca_file: None, scopes, otherwise }
     }
 
     /// What anna consents to just now; the token is in the file `refresh`.
