@@ -1,6 +1,9 @@
 //! Commands as they are sent: text and literals, sets split to a length servers take.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
+use chrono::format::{self, Item, Parsed, StrftimeItems};
 use chrono::{DateTime, Datelike, FixedOffset};
 
 use super::sayings::During;
@@ -119,9 +122,22 @@ pub(super) fn set_parts(ids: &IdSet) -> Vec<String> {
     parts
 }
 
+/// How IMAP writes a date and a time (RFC 9051, 9: date-time), taken apart once: each message has
+/// one, and is asked for it twice.
+static DATE_TIME: LazyLock<Vec<Item<'static>>> =
+    LazyLock::new(|| StrftimeItems::new("%d-%b-%Y %H:%M:%S %z").collect());
+
 /// `"01-Jul-2003 10:52:37 +0200"` with its quotes; nothing for a year that does not fit.
 pub(super) fn date_time(date: &DateTime<FixedOffset>) -> Option<String> {
-    (0..=9999).contains(&date.year()).then(|| date.format("\"%d-%b-%Y %H:%M:%S %z\"").to_string())
+    let fits = (0..=9999).contains(&date.year());
+    fits.then(|| format!("\"{}\"", date.format_with_items(DATE_TIME.iter())))
+}
+
+/// `01-Jul-2003 10:52:37 +0200`, its day also blank-padded.
+pub(super) fn parse_date_time(text: &str) -> Option<DateTime<FixedOffset>> {
+    let mut parsed = Parsed::new();
+    format::parse(&mut parsed, text.trim(), DATE_TIME.iter()).ok()?;
+    parsed.to_datetime().ok()
 }
 
 #[cfg(test)]

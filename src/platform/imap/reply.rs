@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset};
 
+use super::command::parse_date_time;
 use super::parse::{Scanner, Value, number};
 use super::saying::{Saying, Status, printable, saying, status};
 use super::wire::{Literal, Response};
@@ -311,7 +312,7 @@ fn fetched(scanner: &mut Scanner, uid: Option<u64>) -> Fetched {
             b"FLAGS" => {
                 fetched.flags = Some(Flags::parse(value.words().iter().map(String::as_str)));
             }
-            b"INTERNALDATE" => fetched.date = value.text().and_then(|text| date(&text)),
+            b"INTERNALDATE" => fetched.date = value.text().and_then(|text| parse_date_time(&text)),
             b"RFC822.SIZE" => fetched.size = value.number().map(|size| size.min(MAX_SIZE)),
             b"X-GM-LABELS" => {
                 let labels = value.list().into_iter().filter_map(Value::name);
@@ -343,11 +344,6 @@ fn identity(value: Value) -> Option<Identity> {
     let is_plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
     let is_name = (1..=255).contains(&name.len()) && name.iter().all(is_plain);
     is_name.then(|| Identity::of(&name))
-}
-
-/// `01-Jul-2003 10:52:37 +0200`, its day also blank-padded.
-fn date(text: &str) -> Option<DateTime<FixedOffset>> {
-    DateTime::parse_from_str(text.trim(), "%d-%b-%Y %H:%M:%S %z").ok()
 }
 
 #[cfg(test)]
