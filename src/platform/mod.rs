@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, FixedOffset};
+use futures_util::future::BoxFuture;
 use tokio::sync::mpsc;
 
 use crate::auth::Tokens;
@@ -355,6 +356,9 @@ pub struct Naming {
     pub prefix: String,
 }
 
+/// Ends when it is a batch's turn; see [`Destination::append_in_turn`].
+pub type Turn<'a> = BoxFuture<'a, ()>;
+
 /// The account that is written to.
 #[async_trait]
 pub trait Destination: Account {
@@ -393,6 +397,21 @@ pub trait Destination: Account {
     /// server allows that. Batches on one connection are answered in order, through
     /// [`Destination::appended`]. The folder must be the one last opened.
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()>;
+
+    /// Can several connections fill a folder together, each in its turn, and is the server so near that
+    /// passing turns on costs nothing?
+    fn takes_turns(&self) -> bool;
+
+    /// Sends a batch as [`Destination::append`] does, and holds back what would let the server put it
+    /// into the folder until it is its turn: the server has all its bytes then, and has done most of
+    /// its work, side by side with what other connections bring. Where that cannot be held back,
+    /// nothing is sent before.
+    async fn append_in_turn(
+        &mut self,
+        folder: &FolderName,
+        batch: Vec<Append>,
+        turn: Turn<'_>,
+    ) -> Result<()>;
 
     /// Waits for the oldest unanswered batch.
     ///

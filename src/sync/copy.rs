@@ -20,6 +20,7 @@ use crate::platform::{
     Refusal,
 };
 
+use super::bench::Wanted;
 use super::diff::carried;
 use super::job::Job;
 use super::lane::{Lane, at_destination, at_source};
@@ -27,9 +28,11 @@ use super::pairing::Trait;
 use super::{Error, mend};
 use failures::too_big;
 use reading::Reading;
+use together::{HELPERS, WORTH_HELP};
 
 mod failures;
 mod reading;
+mod together;
 
 /// Messages in a batch: enough to make the round trip and the server's commit cheap, few enough
 /// that a refused batch is soon taken apart.
@@ -86,6 +89,8 @@ struct Inbox<'a> {
     recalled: &'a CancellationToken,
     /// Where the next job's messages go, if it is known when the last message was taken.
     next: &'a OnceLock<FolderName>,
+    /// Lanes that may help.
+    wanted: Option<Wanted>,
 }
 
 /// One copy run.
@@ -106,6 +111,8 @@ pub(crate) struct Copy<'a> {
     passing: u32,
     /// What made it seem an outage.
     outage: Option<Refusal>,
+    /// Nobody is to help any more.
+    alone: bool,
 }
 
 impl<'a> Copy<'a> {
@@ -116,8 +123,8 @@ impl<'a> Copy<'a> {
         failures: HashMap<ItemId, Failure>,
     ) -> Self {
         let (again, repairs, outage) = (VecDeque::new(), Vec::new(), None);
-        let (refusals, passing) = (0, 0);
-        Self { job, folder, opened, failures, again, repairs, refusals, passing, outage }
+        let (refusals, passing, alone) = (0, 0, false);
+        Self { job, folder, opened, failures, again, repairs, refusals, passing, outage, alone }
     }
 
     /// Copies `items`, ids ascending. Messages that are gone meanwhile are left for the next
@@ -137,6 +144,8 @@ impl<'a> Copy<'a> {
         let mut missing = ids;
         let (send, receive) = mpsc::channel(READ_AHEAD);
         let Lane { source, destination, upcoming, .. } = lane;
+        let is_worth_help = missing.len() >= WORTH_HELP && destination.takes_turns();
+        let wanted = is_worth_help.then(|| upcoming.queue.bench.want(HELPERS));
         let next = OnceLock::new();
         let read = async {
             // When the last message is taken it is known what comes next.
@@ -151,7 +160,7 @@ impl<'a> Copy<'a> {
             drop(held);
             read
         };
-        let inbox = Inbox { receive, recalled: &recalled, next: &next };
+        let inbox = Inbox { receive, recalled: &recalled, next: &next, wanted };
         let write = self.write(destination.as_mut(), inbox, &mut missing);
         // Both are run to their end: what was read is settled even if reading broke off.
         let (read, written) = tokio::join!(read, write);
@@ -176,8 +185,9 @@ impl<'a> Copy<'a> {
         inbox: Inbox<'_>,
         missing: &mut IdSet,
     ) -> Result<(), Error> {
-        let Inbox { mut receive, recalled, next } = inbox;
-        let mut next = Some(next);
+        let mut inbox = inbox;
+        let mut wanted = inbox.wanted.take();
+        let mut next = Some(inbox.next);
         let mut flying: VecDeque<Batch> = VecDeque::new();
         let mut growing: Vec<Parcel> = Vec::new();
         let mut changes: Vec<Change> = Vec::new();
@@ -188,12 +198,12 @@ impl<'a> Copy<'a> {
                 // What is in flight is waited for; the rest is left.
                 growing.clear();
                 open = false;
-            } else if recalled.is_cancelled() || spent.is_some() {
+            } else if inbox.recalled.is_cancelled() || spent.is_some() {
                 // What was taken is sent; the rest is somebody else's, or another day's.
                 open = false;
             }
             while open && !is_full(&growing) {
-                match receive.try_recv() {
+                match inbox.receive.try_recv() {
                     Ok(message) => growing.extend(self.take(message, missing, &mut changes)),
                     Err(mpsc::error::TryRecvError::Empty) => break,
                     Err(mpsc::error::TryRecvError::Disconnected) => open = false,
@@ -207,9 +217,26 @@ impl<'a> Copy<'a> {
                 }
                 self.renew(destination).await?;
             }
+            let is_helped = wanted.as_ref().is_some_and(|wanted| {
+                open && !self.alone && missing.len() >= WORTH_HELP && wanted.is_offered()
+            });
+            if is_helped
+                && flying.is_empty()
+                && let Some(wanted) = &mut wanted
+            {
+                let (inbox, growing) = (&mut inbox, &mut growing);
+                self.write_together(destination, wanted, inbox, growing, missing, &mut changes)
+                    .await?;
+                continue;
+            }
             // Once something was refused, one at a time: what is under way behind a refused batch
             // overtakes it.
-            let window = if self.refusals == 0 { IN_FLIGHT } else { 1 };
+            let window = match self.refusals {
+                // Nothing is to be under way when others begin to help.
+                _ if is_helped => 0,
+                0 => IN_FLIGHT,
+                _ => 1,
+            };
             let eager = flying.is_empty() || !open || is_full(&growing);
             if !growing.is_empty() && flying.len() < window && eager {
                 let batch = self.depart(std::mem::take(&mut growing), &mut changes);
@@ -244,7 +271,7 @@ impl<'a> Copy<'a> {
                 }
                 self.stop_if_outage(&mut changes).await?;
             } else if open {
-                match receive.recv().await {
+                match inbox.receive.recv().await {
                     Some(message) => growing.extend(self.take(message, missing, &mut changes)),
                     None => open = false,
                 }
@@ -280,6 +307,19 @@ impl<'a> Copy<'a> {
             error = failed;
         }
         unclear.extend(flying.drain(..));
+        self.resolve(destination, unclear, error, changes).await
+    }
+
+    /// Settles batches that only the destination can tell of, in the order in which they were sent,
+    /// once nothing is under way any more.
+    async fn resolve(
+        &mut self,
+        destination: &mut dyn Destination,
+        mut unclear: Vec<Batch>,
+        error: Option<platform::Error>,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), Error> {
+        self.alone |= !unclear.is_empty() || error.is_some();
         if let Some(error) = error {
             self.recover(destination, error, changes).await?;
         }

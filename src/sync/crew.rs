@@ -199,12 +199,16 @@ impl Further {
             lane.upcoming = Upcoming::of(self.queue.clone());
             let recalled = lane.recalled.clone();
             let (more, lane, error) = worker(lane, &self.queue, &self.halt, Rank::Further).await;
-            lane.close();
             done.extend(more);
+            let is_over = !recalled.is_cancelled() && self.queue.is_empty();
+            let of_use = is_over && error.is_none();
+            let left = if of_use { self.queue.bench.offer(lane) } else { Some(lane) };
+            if let Some(lane) = left {
+                lane.close();
+            }
             if error.is_some() {
                 return (done, error);
             }
-            let is_over = !recalled.is_cancelled() && self.queue.is_empty();
             if is_over || self.unless_over(self.queue.ready()).await.is_none() {
                 break;
             }

@@ -23,6 +23,7 @@ mod again;
 mod allowance;
 mod arrive;
 mod basis;
+mod bench;
 mod copy;
 mod crew;
 mod departures;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::bench::Bench;
 use super::job::Job;
 use crate::ledger::PlaceNo;
 use crate::model::FolderName;
@@ -20,6 +21,8 @@ pub(crate) struct Queue {
     drained: CancellationToken,
     /// The destination's folders that were made for them, once they are.
     made: watch::Sender<Option<Arc<HashSet<PlaceNo>>>>,
+    /// Lanes that have no jobs any more.
+    pub(crate) bench: Bench,
 }
 
 #[derive(Default)]

@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::command::{Command, date_time};
@@ -19,7 +20,7 @@ use super::wire::Bodies;
 use crate::definition::{Account, Traits};
 use crate::flow::Gauge;
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId};
-use crate::platform::{Append, Appended, Error, Landed, Options, Refusal, Result};
+use crate::platform::{Append, Appended, Error, Landed, Options, Refusal, Result, Turn};
 
 /// What a connection that writes keeps in mind.
 #[derive(Debug)]
@@ -79,27 +80,44 @@ enum Sent {
 }
 
 /// Sends a batch; see [`crate::platform::Destination::append`]. Flags that are `late` are kept back.
+/// If it is to wait for its turn, it does so as late as it can.
 pub(super) async fn append(
     session: &mut Session,
     shelf: Shelf,
     mut batch: Vec<Append>,
     late: &Flags,
+    turn: Option<Turn<'_>>,
 ) -> Result<Batch> {
     let late = keep_back(&mut batch, late);
     let folder = &shelf.name;
     let began = Instant::now();
     let (messages, bytes) = (batch.len() as u64, batch.iter().map(|a| a.body.len() as u64).sum());
-    let work = Work { began, messages, bytes };
+    let mut work = Work { began, messages, bytes };
+    // The server does not work while it is held back.
+    let (told, mut held) = oneshot::channel();
+    let turn = turn.map(|turn| -> Turn<'_> {
+        Box::pin(async move {
+            let since = Instant::now();
+            turn.await;
+            let _ = told.send(since.elapsed());
+        })
+    });
     // An empty literal would cancel the whole command (RFC 3502, 6.3.11).
     let together =
         |append: &Append| !append.body.is_empty() && session.sends_at_once(append.body.len());
-    let whole =
-        batch.len() > 1 && session.capabilities.has("MULTIAPPEND") && batch.iter().all(together);
+    let is_one = match batch.len() {
+        1 => turn.is_some(),
+        _ => session.capabilities.has("MULTIAPPEND"),
+    };
+    let whole = is_one && batch.iter().all(together);
     let sent = if whole {
         let n = batch.len();
         let command = batch.into_iter().fold(Command::new("APPEND").folder(folder), with_message);
-        Sent::Whole(session.send(command).await?, n)
+        Sent::Whole(session.send_in_turn(command, turn).await?, n)
     } else {
+        if let Some(turn) = turn {
+            turn.await;
+        }
         let mut tags = Vec::with_capacity(batch.len());
         let mut cut = None;
         for message in batch {
@@ -116,6 +134,7 @@ pub(super) async fn append(
         }
         Sent::Each(tags, cut)
     };
+    work.began += held.try_recv().unwrap_or_default();
     Ok(Batch { shelf, sent, work, late })
 }
 

@@ -16,6 +16,7 @@ use crate::definition;
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
 use crate::platform::{
     Account, Append, Appended, Destination, Error, FlagChange, Naming, Opened, Refusal, Result,
+    Turn,
 };
 
 /// STORE commands sent ahead; their answers fit any socket's buffer.
@@ -116,11 +117,26 @@ impl Destination for Imap<Writer> {
     }
 
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()> {
-        let shelf = self.mode.shelf(&self.session, folder)?;
-        let late = self.late_flags();
-        let batch = append::append(&mut self.session, shelf, batch, &late).await?;
-        self.mode.batches.push_back(batch);
-        Ok(())
+        self.send_batch(folder, batch, None).await
+    }
+
+    fn takes_turns(&self) -> bool {
+        let has = |name| self.session.capabilities.has(name);
+        // Without UIDPLUS each batch is looked for, and nothing else may be under way then.
+        has("MULTIAPPEND")
+            && has("LITERAL+")
+            && has("UIDPLUS")
+            && !has("X-GM-EXT-1")
+            && !self.session.is_far
+    }
+
+    async fn append_in_turn(
+        &mut self,
+        folder: &FolderName,
+        batch: Vec<Append>,
+        turn: Turn<'_>,
+    ) -> Result<()> {
+        self.send_batch(folder, batch, Some(turn)).await
     }
 
     async fn appended(&mut self) -> Result<Appended> {
@@ -207,6 +223,21 @@ impl Destination for Imap<Writer> {
         for set in self.session.sets(ids) {
             self.session.expunge(&set).await?;
         }
+        Ok(())
+    }
+}
+
+impl Imap<Writer> {
+    async fn send_batch(
+        &mut self,
+        folder: &FolderName,
+        batch: Vec<Append>,
+        turn: Option<Turn<'_>>,
+    ) -> Result<()> {
+        let shelf = self.mode.shelf(&self.session, folder)?;
+        let late = self.late_flags();
+        let batch = append::append(&mut self.session, shelf, batch, &late, turn).await?;
+        self.mode.batches.push_back(batch);
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use super::saying::{Saying, Status};
 use super::sayings::During;
 use super::wire::{Bodies, Wire};
 use crate::model::{Epoch, FolderName, Normalisation};
-use crate::platform::{Error, KeywordRule, Naming, Result};
+use crate::platform::{Error, KeywordRule, Naming, Result, Turn};
 
 /// The largest literal that LITERAL- takes without waiting, bytes (RFC 7888, 5).
 const LITERAL_MINUS_MAX: usize = 4096;
@@ -101,6 +101,8 @@ pub(super) struct Session {
     pub(super) partial: HashSet<FolderName>,
     /// Is the line such that compressing is wanted, if the server can?
     pub(super) wants_compression: bool,
+    /// Does everything that waits for an answer take long?
+    pub(super) is_far: bool,
     /// COMPRESS, while it is not answered.
     compressing: Option<Tag>,
     last_tag: u32,
@@ -139,6 +141,7 @@ impl Session {
             windows: None,
             partial: HashSet::new(),
             wants_compression: false,
+            is_far: false,
             compressing: None,
             last_tag: 0,
             outstanding: HashSet::new(),
@@ -216,6 +219,16 @@ impl Session {
     /// Sends a command without waiting for its end. Waits only where a literal must be allowed
     /// first; a refusal there is the command's end, and found by whoever waits for it.
     pub(super) async fn send(&mut self, command: Command) -> Result<Tag> {
+        self.send_in_turn(command, None).await
+    }
+
+    /// Sends a command but for its line end, without which no server carries it out, and that once
+    /// it is its turn.
+    pub(super) async fn send_in_turn(
+        &mut self,
+        command: Command,
+        turn: Option<Turn<'_>>,
+    ) -> Result<Tag> {
         if let Some(ahead) = self.ahead.take() {
             // Something else came between.
             self.forget(ahead).await?;
@@ -224,14 +237,14 @@ impl Session {
         self.last_tag += 1;
         let tag = Tag(self.last_tag);
         self.outstanding.insert(tag);
-        match self.write(tag, command).await {
+        match self.write(tag, command, turn).await {
             Err(Error::Broken { cause, .. }) => Err(self.post_mortem(cause).await),
             Err(error) => Err(error),
             Ok(()) => Ok(tag),
         }
     }
 
-    async fn write(&mut self, tag: Tag, command: Command) -> Result<()> {
+    async fn write(&mut self, tag: Tag, command: Command, turn: Option<Turn<'_>>) -> Result<()> {
         self.wire.push(format!("D{} ", tag.0).as_bytes());
         for chunk in command.chunks {
             match chunk {
@@ -246,6 +259,10 @@ impl Session {
                     }
                 }
             }
+        }
+        if let Some(turn) = turn {
+            self.wire.flush().await?;
+            turn.await;
         }
         self.wire.push(b"\r\n");
         self.wire.flush().await

@@ -1,0 +1,148 @@
+//! A large folder that is filled over several connections, when others have nothing left to do.
+
+mod support;
+
+use std::time::Duration;
+
+use drover::model::PassKind;
+use drover::sync::{Error, Side};
+use support::mail::{self, FOLDERS, Mail};
+use support::proxy::{Proxy, Then, What, When};
+use support::{Dovecot, Options, World, note};
+
+const LARGE: usize = 900;
+
+/// A large inbox beside small folders, and a proxy before the destination: an inbox that takes its time
+/// leaves the connections for the others without anything to do.
+async fn mostly_inbox(destination: Dovecot, messages: Vec<Mail>) -> (World, Proxy) {
+    let mut world = World::between(Dovecot::start(), destination).await;
+    let mut here = world.at_source();
+    mail::fill(&mut here, 40, &FOLDERS[1..5], 3);
+    here.append_many("INBOX", &messages);
+    let proxy = world.tap_destination();
+    proxy.always(to_the_inbox().answered(), What::Delay(Duration::from_millis(100)));
+    (world, proxy)
+}
+
+fn many() -> Vec<Mail> {
+    (0..LARGE).map(|n| mail::message(n, 5)).collect()
+}
+
+fn to_the_inbox() -> When {
+    When::verb("APPEND").containing("\"INBOX\"")
+}
+
+/// Connections that opened the inbox to write into it.
+fn hands(proxy: &Proxy) -> usize {
+    proxy.heard().iter().filter(|line| line.contains("SELECT \"INBOX\"")).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_folder_is_filled_over_several_connections_in_the_sources_order() {
+    let (world, proxy) = mostly_inbox(Dovecot::start(), many()).await;
+    // Some come late: those after them have all their bytes there, and wait all the same.
+    for n in [4, 5, 9, 14] {
+        proxy.set(to_the_inbox().nth(n), What::Delay(Duration::from_millis(300)));
+    }
+    world.seed().await;
+    assert_eq!(hands(&proxy), 4, "{:?}", proxy.heard());
+    world.assert_same();
+    assert!(world.verify().await.is_equal());
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_without_multiappend_is_filled_over_one() {
+    let (world, proxy) = mostly_inbox(Dovecot::builder().no_multiappend().start(), many()).await;
+    proxy.clear();
+    world.seed().await;
+    assert_eq!(hands(&proxy), 1);
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_refused_among_them_is_the_only_one_missing() {
+    let mut messages: Vec<Mail> = (0..LARGE).map(|n| note(&format!("note {n}"))).collect();
+    let large = Mail {
+        bytes: [note("large").bytes, vec![b'x'; 60_000], b"\r\n".to_vec()].concat(),
+        ..note("large")
+    };
+    messages.insert(700, large);
+    let destination = Dovecot::builder().max_size("50k").hide(&["APPENDLIMIT"]).start();
+    let (mut world, proxy) = mostly_inbox(destination, messages).await;
+    let report = world.seed().await;
+    assert_eq!(report.record.accounts.failed, 1);
+    assert!(hands(&proxy) > 1, "{:?}", proxy.heard());
+    // It comes when it may, at the end.
+    world.destination.reconfigure(|builder| builder.max_size("1M"));
+    world.delta().await;
+    world.assert_same_but(&Options::any_order());
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_breaks_among_them_loses_and_doubles_nothing() {
+    for (nth, when) in [
+        (5, to_the_inbox().in_literal()),
+        (6, to_the_inbox().sent()),
+        (7, to_the_inbox().answered()),
+        (8, to_the_inbox()),
+    ] {
+        let (world, proxy) = mostly_inbox(Dovecot::start(), many()).await;
+        proxy.set(when.nth(nth), What::Cut);
+        let error = world.try_pass(PassKind::Seed).await.expect_err("it was cut");
+        assert!(matches!(error, Error::Platform { side: Side::Destination, .. }), "{error}");
+        assert!(hands(&proxy) > 1, "{:?}", proxy.heard());
+        world.seed().await;
+        world.assert_same_but(&Options::any_order());
+        assert!(world.delta().await.quiet);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_does_not_wait_for_ever_for_its_turn() {
+    let (world, proxy) = mostly_inbox(Dovecot::start(), many()).await;
+    // As if the server let nobody in before the next one is done.
+    proxy.set(to_the_inbox().nth(6), What::Delay(Duration::from_secs(14)));
+    world.seed().await;
+    world.assert_same_but(&Options::any_order());
+    assert!(world.delta().await.quiet);
+    let mut there = world.at_destination();
+    let in_order = support::subjects(&mut there, "INBOX");
+    assert_ne!(in_order, support::subjects(&mut world.at_source(), "INBOX"), "it went ahead");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_answer_says_no_ids_is_looked_for_and_the_folder_filled_over_one() {
+    let (world, proxy) = mostly_inbox(Dovecot::start(), many()).await;
+    proxy.set(to_the_inbox().nth(6).answered(), What::rewrite("OK done, somewhere"));
+    world.seed().await;
+    world.assert_same();
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pass_that_is_stopped_while_several_fill_a_folder_goes_on_where_it_stood() {
+    use std::sync::Arc;
+
+    use drover::sync::{self, Progress};
+    use tokio_util::sync::CancellationToken;
+
+    let (world, proxy) = mostly_inbox(Dovecot::start(), many()).await;
+    let (progress, stop) = (Progress::default(), CancellationToken::new());
+    let stopping = stop.clone();
+    let now = move || {
+        stopping.cancel();
+        Then::GoOn
+    };
+    proxy.set(to_the_inbox().nth(8), What::call(now));
+    let mailbox = Arc::new(world.mailbox.clone());
+    let stopped = sync::run(world.context(), &mailbox, PassKind::Seed, &progress, &stop).await;
+    assert!(matches!(stopped, Err(Error::Stopped)), "{stopped:?}");
+    assert!(hands(&proxy) > 1, "{:?}", proxy.heard());
+    let before = progress.read().messages;
+    assert!(before < LARGE as u64, "{before}");
+    let report = world.seed().await;
+    assert_eq!(report.record.accounts.copied, LARGE as u64 + 40 - before);
+    world.assert_same();
+}
