@@ -52,6 +52,24 @@ async fn a_large_folder_is_filled_over_several_connections_in_the_sources_order(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn connections_are_opened_to_help_a_mailbox_that_is_one_large_folder() {
+    for (messages, expected) in [(400, 4), (30, 1)] {
+        let mut world = World::between(Dovecot::start(), Dovecot::start()).await;
+        let large = |n| {
+            let note = note(&format!("note {n}"));
+            Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(2_400)].concat(), ..note }
+        };
+        let mails: Vec<Mail> = (0..messages).map(large).collect();
+        world.at_source().append_many("INBOX", &mails);
+        let proxy = world.tap_destination();
+        proxy.always(to_the_inbox().answered(), What::Delay(Duration::from_millis(100)));
+        world.seed().await;
+        assert_eq!(hands(&proxy), expected, "{:?}", proxy.heard());
+        world.assert_same();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_without_multiappend_is_filled_over_one() {
     let (world, proxy) = mostly_inbox(Dovecot::builder().no_multiappend().start(), many()).await;
     proxy.clear();

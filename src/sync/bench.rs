@@ -2,12 +2,18 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::Notify;
+
 use super::lane::Lane;
 use super::queue::Upcoming;
 
 /// Where lanes are offered and taken.
 #[derive(Clone, Default)]
-pub(crate) struct Bench(Arc<Mutex<Seats>>);
+pub(crate) struct Bench {
+    seats: Arc<Mutex<Seats>>,
+    /// More are wanted.
+    called: Arc<Notify>,
+}
 
 #[derive(Default)]
 struct Seats {
@@ -35,7 +41,23 @@ impl Bench {
     /// So many lanes are wanted, for as long as what comes back is kept.
     pub(crate) fn want(&self, lanes: usize) -> Wanted {
         self.lock().wanted += lanes;
+        self.called.notify_waiters();
         Wanted { bench: self.clone(), lanes }
+    }
+
+    /// Waits until there are fewer lanes than are wanted.
+    pub(crate) async fn wanting(&self) {
+        loop {
+            let mut called = std::pin::pin!(self.called.notified());
+            called.as_mut().enable();
+            {
+                let seats = self.lock();
+                if !seats.closed && seats.lanes.len() < seats.wanted {
+                    return;
+                }
+            }
+            called.await;
+        }
     }
 
     /// From now on nobody helps anybody.
@@ -49,7 +71,7 @@ impl Bench {
     }
 
     fn lock(&self) -> MutexGuard<'_, Seats> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

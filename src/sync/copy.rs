@@ -28,7 +28,8 @@ use super::pairing::Trait;
 use super::{Error, mend};
 use failures::too_big;
 use reading::Reading;
-use together::{HELPERS, WORTH_HELP};
+pub(crate) use together::HELPERS;
+use together::WORTH_HELP;
 
 mod failures;
 mod reading;

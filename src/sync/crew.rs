@@ -13,10 +13,15 @@ use crate::ledger::{Change, FollowedFolder, MailboxLedger, Place, PlaceNo};
 use crate::model::Role;
 use crate::platform;
 
+use super::bench::Bench;
+use super::copy::HELPERS;
 use super::job::{Ended, Job};
 use super::lane::{Lane, Promised, at_destination};
 use super::queue::{Queue, Upcoming};
 use super::{Context, Error};
+
+/// A job of this weight is worth connections that only help: some thousand typical messages.
+const HEAVY: u64 = 8 << 20;
 
 /// After a further lane could not be had, it is not tried again before this.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -57,6 +62,7 @@ impl Crew<'_> {
         let workers = allowed(self.mailbox).min(heavy).max(1);
         let mut promised = promised.into_iter();
         let to_make = to_make(&jobs);
+        let is_heavy = jobs.iter().any(|job| job.weight() >= HEAVY);
         let queue = Queue::new(jobs);
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
@@ -69,6 +75,14 @@ impl Crew<'_> {
                 halt: halt.clone(),
             };
             set.spawn(further.work(promised.next()));
+        }
+        // Given up when there is nothing left to do.
+        let mut helping = JoinSet::new();
+        if is_heavy && lane.destination.takes_turns() {
+            for _ in workers..allowed(self.mailbox).min(workers + HELPERS) {
+                let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
+                helping.spawn(help(context, mailbox, queue.bench.clone()));
+            }
         }
         let mut lane = lane;
         lane.upcoming = Upcoming::of(queue.clone());
@@ -157,6 +171,20 @@ async fn make(
         ledger.commit(changes).await?;
     }
     Ok(made)
+}
+
+/// Opens a lane for whoever fills a large folder, where there are fewer jobs than lanes.
+async fn help(context: Context, mailbox: Arc<Mailbox>, bench: Bench) {
+    bench.wanting().await;
+    match Lane::open_further(&context, &mailbox).await {
+        Ok(lane) => {
+            if let Some(lane) = bench.offer(lane) {
+                lane.close();
+            }
+        }
+        // The folder is filled without.
+        Err(error) => tracing::debug!(%error, "no further connection to help"),
+    }
 }
 
 /// Works with lanes beyond the first, one after the other, as long as there is something to do.

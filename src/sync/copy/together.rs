@@ -25,7 +25,7 @@ use crate::model::{FolderName, IdSet};
 use crate::platform::{self, Append, Appended, Destination, Turn};
 
 /// Connections that help one to fill its folder.
-pub(super) const HELPERS: usize = 3;
+pub(crate) const HELPERS: usize = 3;
 /// Messages in a batch: as many as a batch needs to be worth its commit, so that all have one.
 const SHARE_MESSAGES: usize = 50;
 /// Bytes in a batch, unless one message alone is larger.
