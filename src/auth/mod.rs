@@ -5,13 +5,13 @@
 //! in the `vault` what must outlive the process; [`login`] asks a user for consent.
 
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ring::digest;
 use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretString};
-use tokio::io::AsyncReadExt;
 
 use crate::definition::SecretRef;
 
@@ -205,10 +205,14 @@ async fn read_with(
 }
 
 async fn read(path: &Path) -> std::io::Result<Vec<u8>> {
-    let file = tokio::fs::File::open(path).await?;
-    let mut bytes = Vec::new();
-    // Bounded, for somebody may name a device.
-    file.take(LONGEST + 1).read_to_end(&mut bytes).await?;
+    let path = path.to_owned();
+    let read = move || {
+        let mut bytes = Vec::new();
+        // Bounded, for somebody may name a device.
+        let mut file = std::fs::File::open(path)?.take(LONGEST + 1);
+        file.read_to_end(&mut bytes).map(|_| bytes)
+    };
+    let bytes = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other)??;
     if bytes.len() as u64 > LONGEST {
         return Err(std::io::Error::other("it is too long for a secret"));
     }

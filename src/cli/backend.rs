@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -19,8 +20,8 @@ const BACKLOG: usize = 64;
 
 /// Whom a command talks to.
 pub(super) enum Backend {
-    /// The daemon behind this socket.
-    Daemon(PathBuf),
+    /// The daemon behind this socket, and the connection by which it was found.
+    Daemon(PathBuf, Mutex<Option<Client>>),
     /// An engine of this process.
     Local(Box<Engine>),
 }
@@ -31,13 +32,14 @@ impl Backend {
     /// # Errors
     /// [`exit::LOCKED`] if another process has the ledger and does not answer.
     pub(super) async fn connect(config: &Config) -> anyhow::Result<Self> {
+        let daemon = |found| Self::Daemon(config.socket.clone(), Mutex::new(Some(found)));
         match reach(&config.socket).await? {
-            Some(_) => Ok(Self::Daemon(config.socket.clone())),
+            Some(found) => Ok(daemon(found)),
             None => match Engine::start(config).await {
                 Ok(engine) => Ok(Self::Local(Box::new(engine))),
                 // A daemon that was starting has its socket by now.
                 Err(error) => match reach(&config.socket).await? {
-                    Some(_) => Ok(Self::Daemon(config.socket.clone())),
+                    Some(found) => Ok(daemon(found)),
                     None => Err(Failure::from(error).into()),
                 },
             },
@@ -67,7 +69,7 @@ impl Backend {
         mut progress: impl FnMut(Value),
     ) -> anyhow::Result<T> {
         let answer = match self {
-            Self::Daemon(socket) => match reach(socket).await? {
+            Self::Daemon(socket, found) => match connected(socket, found).await? {
                 Some(daemon) => match upload {
                     Some(file) => {
                         let file = tokio::fs::File::from_std(file);
@@ -113,6 +115,18 @@ impl Backend {
         if let Self::Local(engine) = self {
             engine.stop().await;
         }
+    }
+}
+
+/// A connection to the daemon: the one by which it was found, if that was not used yet.
+async fn connected(
+    socket: &std::path::Path,
+    found: &Mutex<Option<Client>>,
+) -> anyhow::Result<Option<Client>> {
+    let found = found.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match found {
+        Some(found) => Ok(Some(found)),
+        None => reach(socket).await,
     }
 }
 

@@ -1,7 +1,7 @@
 //! A queue of keys that fall due: each key once, the earliest time wins, and a key that was handed
 //! out is held back until it is given back. The shape is that of kube-runtime's scheduler.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::hash::Hash;
 use std::task::Poll;
@@ -18,6 +18,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(3600);
 #[derive(Debug)]
 pub struct Queue<K> {
     sleeping: DelayQueue<K>,
+    /// Due already. A timer would make whoever asked for a pass wait for its next tick or two.
+    awake: VecDeque<K>,
     entries: HashMap<K, Entry>,
 }
 
@@ -25,21 +27,29 @@ pub struct Queue<K> {
 enum Entry {
     /// In `sleeping`, until this moment.
     Sleeping(delay_queue::Key, Instant),
+    /// In `awake`.
+    Awake,
     /// Handed out; put back for this moment in the meantime, or not.
     Held(Option<Instant>),
 }
 
 impl<K: Clone + Eq + Hash> Default for Queue<K> {
     fn default() -> Self {
-        Self { sleeping: DelayQueue::new(), entries: HashMap::new() }
+        Self { sleeping: DelayQueue::new(), awake: VecDeque::new(), entries: HashMap::new() }
     }
 }
 
 impl<K: Clone + Eq + Hash> Queue<K> {
     /// Puts a key in for `at` at the latest: an earlier time it already has stands.
     pub fn add(&mut self, key: K, at: Instant) {
-        let at = at.min(Instant::now() + LONGEST_SLEEP);
+        let now = Instant::now();
+        let at = at.min(now + LONGEST_SLEEP);
         match self.entries.get_mut(&key) {
+            Some(Entry::Sleeping(sleeper, _)) if at <= now => {
+                self.sleeping.try_remove(sleeper);
+                self.wake(key);
+            }
+            None if at <= now => self.wake(key),
             None => {
                 let sleeper = self.sleeping.insert_at(key.clone(), at);
                 self.entries.insert(key, Entry::Sleeping(sleeper, at));
@@ -48,9 +58,14 @@ impl<K: Clone + Eq + Hash> Queue<K> {
                 self.sleeping.reset_at(sleeper, at);
                 *until = at;
             }
-            Some(Entry::Sleeping(..)) => {}
+            Some(Entry::Sleeping(..) | Entry::Awake) => {}
             Some(Entry::Held(again)) => *again = Some(again.map_or(at, |again| again.min(at))),
         }
+    }
+
+    fn wake(&mut self, key: K) {
+        self.awake.push_back(key.clone());
+        self.entries.insert(key, Entry::Awake);
     }
 
     /// Takes a sleeping key out. One that is held stays held, but will not come back by itself.
@@ -58,6 +73,10 @@ impl<K: Clone + Eq + Hash> Queue<K> {
         match self.entries.get_mut(key) {
             Some(Entry::Sleeping(sleeper, _)) => {
                 self.sleeping.try_remove(sleeper);
+                self.entries.remove(key);
+            }
+            Some(Entry::Awake) => {
+                self.awake.retain(|awake| awake != key);
                 self.entries.remove(key);
             }
             Some(Entry::Held(again)) => *again = None,
@@ -79,9 +98,12 @@ impl<K: Clone + Eq + Hash> Queue<K> {
     /// Waits for the next key that is due and hands it out. Never answers while the queue is
     /// empty. Safe to drop and call again: nothing is lost.
     pub async fn ready(&mut self) -> K {
-        let key = poll_fn(|context| match self.sleeping.poll_expired(context) {
-            Poll::Ready(Some(expired)) => Poll::Ready(expired.into_inner()),
-            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        let key = poll_fn(|context| match self.awake.pop_front() {
+            Some(key) => Poll::Ready(key),
+            None => match self.sleeping.poll_expired(context) {
+                Poll::Ready(Some(expired)) => Poll::Ready(expired.into_inner()),
+                Poll::Ready(None) | Poll::Pending => Poll::Pending,
+            },
         })
         .await;
         self.entries.insert(key.clone(), Entry::Held(None));
@@ -122,6 +144,19 @@ mod tests {
         queue.add(1, start + 5 * SECOND);
         assert_eq!(queue.ready().await, 1);
         assert_eq!(start.elapsed().as_secs(), 2);
+        queue.release(&1);
+        assert!(nothing_within(&mut queue, 60 * SECOND).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_is_due_does_not_wait_for_a_timer() {
+        let start = Instant::now();
+        let mut queue = Queue::default();
+        queue.add(1, start + 10 * SECOND);
+        queue.add(1, start);
+        queue.add(2, start);
+        assert_eq!((queue.ready().await, queue.ready().await), (1, 2));
+        assert_eq!(start.elapsed(), Duration::ZERO);
         queue.release(&1);
         assert!(nothing_within(&mut queue, 60 * SECOND).await);
     }
