@@ -65,8 +65,12 @@ impl Daemon {
         let (controller, handle) = Controller::new(self.settings);
 
         let declare = handle.clone();
-        let watch =
-            watch::watch(self.catalog, move |snapshot, reload| declare.declare(snapshot, reload))?;
+        let (was_read, mut is_read) = tokio::sync::watch::channel(false);
+        let watch = watch::watch(self.catalog, move |snapshot, reload| {
+            let goes_on = declare.declare(snapshot, reload);
+            was_read.send_replace(true);
+            goes_on
+        })?;
         let reload = {
             let watch = watch.clone();
             move || {
@@ -78,7 +82,12 @@ impl Daemon {
         let handlers = (self.handlers)(&handle);
         let server = Server { handle, handlers, reload: Arc::new(reload) };
         let serving = CancellationToken::new();
-        let server = tokio::spawn(server.run(socket, serving.clone()));
+        let stop = serving.clone();
+        let server = tokio::spawn(async move {
+            // Who asks before anything is declared would hear that there is nothing.
+            let _ = stop.run_until_cancelled(is_read.wait_for(|is_read| *is_read)).await;
+            server.run(socket, stop).await;
+        });
 
         controller.run(shutdown).await;
         // Clients hear until the end how it goes.
@@ -132,7 +141,13 @@ mod tests {
     use crate::sync::verify::Scratch;
 
     fn daemon(directory: &std::path::Path) -> Daemon {
-        let load = |path: &std::path::Path| {
+        daemon_that_reads(directory, Duration::ZERO)
+    }
+
+    /// It takes so long to read a definition.
+    fn daemon_that_reads(directory: &std::path::Path, time: Duration) -> Daemon {
+        let load = move |path: &std::path::Path| {
+            std::thread::sleep(time);
             let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             let migration = migration(&name, &[&name]);
             Ok(Loaded { migration, warnings: vec![], files: vec![] })
@@ -171,6 +186,28 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         panic!("never seen: {wanted}");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn who_asks_while_it_starts_hears_of_what_is_declared() {
+        let directory = tempfile::tempdir().unwrap();
+        let definitions = directory.path().join("defs");
+        std::fs::create_dir(&definitions).unwrap();
+        std::fs::write(definitions.join("acme.toml"), "").unwrap();
+        let socket = directory.path().join("drover.sock");
+        let shutdown = CancellationToken::new();
+        let daemon = daemon_that_reads(directory.path(), Duration::from_millis(500));
+        let running = tokio::spawn(daemon.run(shutdown.clone()));
+        let client = loop {
+            match Client::connect(&socket).await {
+                Ok(Some(client)) => break client,
+                _ => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        let status = client.ask(&Request::Status { name: None }, |_| {}).await.unwrap();
+        assert!(status.to_string().contains("acme"), "{status}");
+        shutdown.cancel();
+        running.await.unwrap().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread")]
