@@ -19,6 +19,7 @@ use drover::platform::{
     self, Append, Appended, Changes, Destination, Error, FlagChange, Gone, KeywordRule, Landed,
     Message, Options, Source,
 };
+use support::dovecot::free_port;
 use support::{endpoint, inbox};
 use tokio::sync::mpsc;
 
@@ -116,10 +117,6 @@ impl Drop for Dovecot {
         let _ = Command::new("kill").arg(self.child.id().to_string()).status();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn write_certificates(path: &Path) {

@@ -227,7 +227,7 @@ pub(super) fn directory(on_disk: bool) -> TempDir {
 
 /// A port nobody listens on. Below the range that the kernel hands out to clients, so that no
 /// outgoing connection takes it while a server is restarted.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     const FIRST: u32 = 20_000;
     const N: u32 = 12_000;

@@ -1,6 +1,6 @@
 //! pymap (PyPI), an IMAP server in memory: it has OBJECTID and keeps no keywords.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use drover::definition::{Account, Login, SecretRef};
 
 use super::Imap;
+use super::dovecot::free_port;
 
 /// Its demonstration's user.
 const USER: &str = "demouser";
@@ -27,9 +28,7 @@ impl Pymap {
     pub fn start() -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let program = root.join("target/imap-clients/python/bin/pymap");
-        let free = TcpListener::bind("127.0.0.1:0").expect("bind a port");
-        let port = free.local_addr().expect("a bound port").port();
-        drop(free);
+        let port = free_port();
         let mut command = Command::new(&program);
         command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "dict", "--demo-data"]);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
