@@ -125,9 +125,14 @@ async fn an_account_that_may_have_three_connections_is_met_with_fewer_from_then_
     assert!(before <= 10, "{before}");
 
     let mut at = world.at_source();
-    for folder in 0..8 {
-        at.append_many(&format!("F{folder}"), &[note(&format!("later {folder}"))]);
-    }
+    // So many in each folder that they are not carried together.
+    let mut deliver = |text: &str| {
+        for folder in 0..8 {
+            let many: Vec<_> = (0..60).map(|n| note(&format!("{text} {n} of {folder}"))).collect();
+            at.append_many(&format!("F{folder}"), &many);
+        }
+    };
+    deliver("later");
     world.delta().await;
     world.assert_same();
     let more = destination.connections() - before;
@@ -135,9 +140,7 @@ async fn an_account_that_may_have_three_connections_is_met_with_fewer_from_then_
 
     // A daemon that starts anew knows nothing of it.
     world.context_mut().connections = Connections::new(32);
-    for folder in 0..8 {
-        at.append_many(&format!("F{folder}"), &[note(&format!("latest {folder}"))]);
-    }
+    deliver("latest");
     let before = source.connections();
     world.delta().await;
     assert_eq!(source.connections(), before + 8);

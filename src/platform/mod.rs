@@ -228,6 +228,15 @@ pub trait Source: Account {
     /// anybody waits for it. Harmless if something else is asked for instead.
     async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()>;
 
+    /// Says the same of several folders, whose messages will be asked for in this order: a few of
+    /// each, or else only the first are heeded.
+    async fn announce_each(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
+        match wanted.first() {
+            Some((folder, ids)) => self.announce(folder, ids).await,
+            None => Ok(()),
+        }
+    }
+
     /// Messages that the last fetch asked for and the server refused to give, with its words.
     fn refused(&mut self) -> HashMap<ItemId, Refusal>;
 
@@ -389,14 +398,25 @@ pub trait Destination: Account {
     /// `Error::FolderGone` if it does not exist.
     async fn open(&mut self, folder: &FolderName) -> Result<Opened>;
 
+    /// Opens folders one after the other, without waiting for one before the next. All of them can be
+    /// appended to then. `None` for one that does not exist, or that has to be opened alone.
+    async fn open_each(&mut self, folders: &[FolderName]) -> Result<Vec<Option<Opened>>>;
+
     /// Says which folder [`Destination::open`] will open next, so that the server may begin while
     /// it answers for the last batches of this one. Harmless if something else is done instead.
     async fn announce(&mut self, folder: &FolderName) -> Result<()>;
 
     /// Sends a batch to the folder, whole, and returns without waiting for the answer where the
     /// server allows that. Batches on one connection are answered in order, through
-    /// [`Destination::appended`]. The folder must be the one last opened.
+    /// [`Destination::appended`]. The folder must be one of those last opened.
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()>;
+
+    /// Does every answer take long, so that more is to be under way at once?
+    fn is_far(&self) -> bool;
+
+    /// Does it say where messages landed, so that batches for several folders may be under way at
+    /// once? What has to be looked for is looked for alone.
+    fn tells_places(&self) -> bool;
 
     /// Can several connections fill a folder together, each in its turn, and is the server so near that
     /// passing turns on costs nothing?

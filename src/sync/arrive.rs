@@ -81,7 +81,7 @@ impl Job {
     }
 
     /// What the ledger has to know before anything is filed under these folders and this place.
-    fn news(&self) -> Vec<Change> {
+    pub(super) fn news(&self) -> Vec<Change> {
         let Overview { places, folders, .. } = &*self.overview;
         let is_new = places.get(&self.place.no) != Some(&self.place);
         let place = is_new.then(|| Change::PutPlace(self.place.clone()));
@@ -92,16 +92,21 @@ impl Job {
     /// Lets the source begin to give the first messages, before anybody waits for them.
     pub(crate) async fn announce(&mut self, source: &mut dyn Source) -> platform::Result<()> {
         self.announced = true;
+        match self.asked_first() {
+            Some((name, ids)) => source.announce(&name, &ids).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The messages that the source is asked for first, and in which folder.
+    pub(super) fn asked_first(&self) -> Option<(FolderName, IdSet)> {
         let first = |folder: &FolderPlan| {
             let news = folder.arrivals.iter().filter(|a| !matches!(a, Arrival::Refile { .. }));
             let copies = news.skip_while(|a| !matches!(a, Arrival::Copy(_)));
             let ids: IdSet = copies.map_while(copied).collect();
             (!ids.is_empty()).then(|| (folder.folder.name.clone(), ids))
         };
-        match self.folders.iter().find_map(first) {
-            Some((name, ids)) => source.announce(&name, &ids).await,
-            None => Ok(()),
-        }
+        self.folders.iter().find_map(first)
     }
 
     async fn create(&mut self, lane: &mut Lane) -> Result<(), Error> {

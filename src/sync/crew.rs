@@ -14,14 +14,17 @@ use crate::model::Role;
 use crate::platform;
 
 use super::bench::Bench;
-use super::copy::HELPERS;
+use super::copy::{HELPERS, bundle};
 use super::job::{Ended, Job};
 use super::lane::{Lane, Promised, at_destination};
-use super::queue::{Queue, Upcoming};
+use super::queue::{Load, Queue, Upcoming};
 use super::{Context, Error};
 
 /// A job of this weight is worth connections that only help: some thousand typical messages.
 const HEAVY: u64 = 8 << 20;
+
+/// So many slight jobs are worth a connection.
+const FEW: usize = 4;
 
 /// After a further lane could not be had, it is not tried again before this.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -57,13 +60,12 @@ impl Crew<'_> {
         promised: Vec<Promised>,
         jobs: Vec<Job>,
     ) -> Result<(Vec<Job>, Lane), Error> {
-        // A job that moves nothing over the wire is not worth a connection.
-        let heavy = jobs.iter().filter(|job| job.weight() > 0).count();
-        let workers = allowed(self.mailbox).min(heavy).max(1);
+        let bundles = lane.destination.tells_places() && lane.destination.late_flags().is_empty();
+        let workers = allowed(self.mailbox).min(worth(&jobs, bundles, promised.len())).max(1);
         let mut promised = promised.into_iter();
         let to_make = to_make(&jobs);
         let is_heavy = jobs.iter().any(|job| job.weight() >= HEAVY);
-        let queue = Queue::new(jobs);
+        let queue = Queue::new(jobs, if bundles { workers } else { 0 });
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
         let mut set = JoinSet::new();
@@ -123,6 +125,15 @@ impl Crew<'_> {
             None => Ok((done, lane)),
         }
     }
+}
+
+/// How many lanes the jobs are worth: one each, a few slight ones together, unless there are more
+/// anyway. A job that moves nothing over the wire is not worth a connection.
+fn worth(jobs: &[Job], bundles: bool, promised: usize) -> usize {
+    let heavy = jobs.iter().filter(|job| job.weight() > 0);
+    let (slight, others): (Vec<_>, Vec<_>) = heavy.partition(|job| bundles && job.is_slight());
+    let wanted = others.len() + slight.len().div_ceil(FEW);
+    wanted.max(promised + 1).min(others.len() + slight.len())
 }
 
 /// A destination folder that is to be made.
@@ -279,22 +290,13 @@ async fn worker(
             Some(claimed) => Ok(Some(claimed)),
             None => next(&mut lane, queue, halt, rank).await,
         };
-        let mut job = match next {
-            Ok(Some(job)) => job,
+        let ended = match next {
+            Ok(Some(load)) => work_off(&mut lane, queue, halt, &made, load).await,
             Ok(None) => break,
-            Err(error) => {
-                halt.cancel();
-                return (done, lane, Some(error));
-            }
+            Err(error) => Err(error),
         };
-        job.stop = halt.clone();
-        job.note_made(&made);
-        match job.run(&mut lane).await {
-            Ok(Ended::Done) => {
-                queue.done(job.place.no);
-                done.push(job);
-            }
-            Ok(Ended::Recalled) => queue.give_back(job),
+        match ended {
+            Ok(jobs) => done.extend(jobs),
             Err(error) => {
                 halt.cancel();
                 return (done, lane, Some(error));
@@ -302,26 +304,60 @@ async fn worker(
         }
     }
     // What was claimed nobody else would do.
-    if let Some(job) = lane.upcoming.take() {
-        queue.give_back(job);
+    if let Some(load) = lane.upcoming.take() {
+        queue.give_back(load);
     }
     (done, lane, None)
 }
 
-/// The next job; `None` if the lane is not to wait for one any longer.
+/// Does a load, as far as it is done when the lane is wanted back. Gives the jobs that are done.
+async fn work_off(
+    lane: &mut Lane,
+    queue: &Queue,
+    halt: &CancellationToken,
+    made: &HashSet<PlaceNo>,
+    mut load: Load,
+) -> Result<Vec<Job>, Error> {
+    for job in &mut load {
+        job.stop = halt.clone();
+        job.note_made(made);
+    }
+    if load.len() > 1 {
+        bundle::carry(lane, &mut load).await?;
+    }
+    // Those where nothing else happens are booked together.
+    let (mut done, rest): (Vec<Job>, Vec<Job>) = load.into_iter().partition(Job::is_quiet);
+    if let Some(ledger) = done.first().map(|job| job.ledger.clone()) {
+        ledger.commit(done.iter_mut().flat_map(Job::book).collect()).await?;
+    }
+    let mut rest = rest.into_iter();
+    while let Some(mut job) = rest.next() {
+        match job.run(lane).await? {
+            Ended::Done => done.push(job),
+            Ended::Recalled => {
+                queue.give_back(std::iter::once(job).chain(rest).collect());
+                break;
+            }
+        }
+    }
+    done.iter().for_each(|job| queue.done(job.place.no));
+    Ok(done)
+}
+
+/// The next load; `None` if the lane is not to wait for one any longer.
 async fn next(
     lane: &mut Lane,
     queue: &Queue,
     halt: &CancellationToken,
     rank: Rank,
-) -> Result<Option<Job>, Error> {
+) -> Result<Option<Load>, Error> {
     let patience = if rank == Rank::First { ALIVE } else { IDLE };
     loop {
         tokio::select! {
             biased;
             () = halt.cancelled() => return Ok(None),
             () = lane.recalled.cancelled() => return Ok(None),
-            job = queue.next() => return Ok(job),
+            load = queue.next() => return Ok(load),
             () = tokio::time::sleep(patience) => {}
         }
         if rank == Rank::Further {

@@ -19,6 +19,11 @@ use super::{Context, Error, Progress};
 /// Flag changes, moves and removals sent before they are booked: a crash repeats at most these.
 pub(super) const STEP: usize = 500;
 
+/// A folder with more messages to copy, or …
+const SLIGHT_MESSAGES: u64 = 50;
+/// … more bytes is copied alone.
+const SLIGHT_BYTES: u64 = 256 << 10;
+
 /// What a job or a pass has done.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
@@ -90,6 +95,20 @@ impl Job {
             bytes + 2_000 * (messages + f.flags.len() as u64)
         };
         self.folders.iter().map(one).sum()
+    }
+
+    /// Is it a few messages to copy, and nothing of which the order matters besides? Such jobs are
+    /// carried together.
+    pub(crate) fn is_slight(&self) -> bool {
+        let [folder] = &self.folders[..] else { return false };
+        let (messages, bytes) = folder.copies();
+        let counts = self.overview.counts.get(&folder.no).copied().unwrap_or_default();
+        (1..=SLIGHT_MESSAGES).contains(&messages)
+            && bytes <= SLIGHT_BYTES
+            && folder.arrivals.len() as u64 == messages
+            && folder.relocations.is_empty()
+            && self.after.is_empty()
+            && counts.failed + counts.skipped == 0
     }
 
     /// Notes that its folder was made, if it is one of these.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::definition::{Account, Mailbox};
+use crate::definition::{self, Mailbox};
 use crate::flow::{ConnectionPermit, End, Gauge};
 use crate::model::Normalisation;
-use crate::platform::{self, Destination, Source};
+use crate::platform::{self, Account, Destination, FolderStatus, Source};
 
+use super::listing::Listing;
 use super::queue::Upcoming;
-use super::{Context, Error, Side};
+use super::{Context, Error, Progress, Side, Stage};
 
 /// One signed-in connection to each side.
 pub(crate) struct Lane {
@@ -29,7 +30,19 @@ impl Lane {
     pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
         let permit = context.connections.first(&ends(mailbox)).await;
         // Boxed: it is large, and held by whoever waits for a lane.
-        Box::pin(Self::connect(context, mailbox, permit)).await
+        Ok(Box::pin(Self::connect(context, mailbox, permit, None)).await?.0)
+    }
+
+    /// Opens a lane and lists both sides, each as soon as it has signed in.
+    pub(crate) async fn open_and_list(
+        context: &Context,
+        mailbox: &Mailbox,
+        progress: &Progress,
+    ) -> Result<(Self, Listing), Error> {
+        let permit = context.connections.first(&ends(mailbox)).await;
+        let opened = Box::pin(Self::connect(context, mailbox, permit, Some(progress))).await?;
+        let (lane, [source, destination]) = opened;
+        Ok((lane, Listing { source, destination }))
     }
 
     /// Opens one more lane; waits until it is the mailbox's turn to have it.
@@ -40,7 +53,7 @@ impl Lane {
         let ends = ends(mailbox);
         let permit = context.connections.further(&ends).await;
         let gauges = ends.each_ref().map(|end| permit.gauge(end));
-        let opened = Box::pin(Self::connect(context, mailbox, permit)).await;
+        let opened = Box::pin(Self::connect(context, mailbox, permit, None)).await;
         if let Err(Error::Platform { side, error }) = &opened {
             // Others stand. Whoever says why was heard when it was said.
             let [source, destination] = &gauges;
@@ -49,26 +62,46 @@ impl Lane {
                 gauge.crowded();
             }
         }
-        opened
+        Ok(opened?.0)
     }
 
+    /// Folders are listed if somebody is to be told that it has come so far.
     async fn connect(
         context: &Context,
         mailbox: &Mailbox,
         permit: ConnectionPermit,
-    ) -> Result<Self, Error> {
+        lists: Option<&Progress>,
+    ) -> Result<(Self, [Vec<FolderStatus>; 2]), Error> {
         let [source, destination] =
             ends(mailbox).map(|end| options(context, mailbox, permit.gauge(&end)));
-        let (source, destination) = tokio::try_join!(
-            async { platform::source(&mailbox.source, &source).await.map_err(at_source) },
+        let ((source, ours), (destination, theirs)) = tokio::try_join!(
             async {
-                let account = &mailbox.destination;
-                platform::destination(account, &destination).await.map_err(at_destination)
+                let opened = platform::source(&mailbox.source, &source).await;
+                let mut source = opened.map_err(at_source)?;
+                let listing = listed(source.as_mut(), lists).await;
+                listing.map(|folders| (source, folders)).map_err(at_source)
+            },
+            async {
+                let opened = platform::destination(&mailbox.destination, &destination).await;
+                let mut destination = opened.map_err(at_destination)?;
+                let listing = listed(destination.as_mut(), lists).await;
+                listing.map(|folders| (destination, folders)).map_err(at_destination)
             },
         )?;
         permit.opened();
         let (upcoming, recalled) = (Upcoming::default(), permit.recalled().clone());
-        Ok(Self { source, destination, upcoming, recalled, _permit: permit })
+        let lane = Self { source, destination, upcoming, recalled, _permit: permit };
+        Ok((lane, [ours, theirs]))
+    }
+
+    /// Lists both sides, at once.
+    pub(crate) async fn list(&mut self) -> Result<Listing, Error> {
+        let Self { source, destination, .. } = self;
+        let (source, destination) =
+            tokio::try_join!(async { source.folders().await.map_err(at_source) }, async {
+                destination.folders().await.map_err(at_destination)
+            })?;
+        Ok(Listing { source, destination })
     }
 
     /// Tells both servers that somebody is there; connects anew to one that is not.
@@ -139,11 +172,20 @@ impl Landing {
     }
 }
 
+async fn listed<A: Account + ?Sized>(
+    account: &mut A,
+    lists: Option<&Progress>,
+) -> platform::Result<Vec<FolderStatus>> {
+    let Some(progress) = lists else { return Ok(Vec::new()) };
+    progress.enter(Stage::Surveying);
+    account.folders().await
+}
+
 fn ends(mailbox: &Mailbox) -> [End; 2] {
     [end(&mailbox.source), end(&mailbox.destination)]
 }
 
-fn end(account: &Account) -> End {
+fn end(account: &definition::Account) -> End {
     let endpoint = &account.endpoint;
     let server = format!("{}:{}", endpoint.host, endpoint.port);
     End { server, account: account.user.clone(), most: endpoint.connections }

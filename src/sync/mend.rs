@@ -17,6 +17,11 @@ use super::pairing::{Paired, Sizes, Trait, by_digest, pair};
 use super::recognise::stranger;
 use super::{Error, departures};
 
+/// Did the last pass leave nothing to settle?
+pub(crate) fn is_settled(overview: &Overview) -> bool {
+    overview.intents.is_empty() && overview.places.values().all(|place| place.renaming.is_none())
+}
+
 /// Finds out which renames that were never answered for were done, before anything is looked for
 /// in folders by their names. True if there were any. From `quiet` on nothing that an earlier pass
 /// sent can still be under way.

@@ -1,7 +1,7 @@
 //! One pass over one mailbox: survey → plan → transfer.
 //!
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
-//!   `basis`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
+//!   `basis`, `listing`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
 //!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `again`, `moves`, `flags`, `departures`, `mend`, `renewed` and `allowance` are its parts.
 //! - `preflight` looks at both sides before the seed, for what will not go as expected.
@@ -34,6 +34,7 @@ mod folding;
 pub mod inner;
 mod job;
 mod lane;
+mod listing;
 mod mend;
 mod moves;
 pub(crate) mod naming;

@@ -20,6 +20,7 @@ use super::crew::{Crew, allowed};
 use super::departures::depart;
 use super::job::{Job, Tally};
 use super::lane::{Lane, Promised, at_destination};
+use super::listing::Listing;
 use super::plan::{Arrival, Plan, Summary};
 use super::survey::{self, Survey};
 use super::{Context, Error, Progress, Report, Side, Stage, mend, renewed};
@@ -70,10 +71,10 @@ pub async fn plan(
     kind: PassKind,
 ) -> Result<Summary, Error> {
     let ledger = context.ledger.mailbox(&MailboxKey::of(mailbox)).await?;
-    let mut lane = Lane::open(context, mailbox).await?;
     let overview = ledger.overview().await?;
+    let progress = Progress::default();
+    let (mut lane, listing) = Lane::open_and_list(context, mailbox, &progress).await?;
     let basis = Basis { mailbox, kind, ledger: &ledger, overview: &overview };
-    let listing = survey::list(&mut lane).await?;
     let survey = survey::take(&basis, &mut lane, listing).await?;
     lane.close();
     survey::refuse_empty_source(&basis, &survey)?;
@@ -125,13 +126,13 @@ impl Pass<'_> {
         // Whoever wrote before has died or given up, perhaps this moment, and long after it noted
         // what it was about to send.
         let quiet = Instant::now() + self.context.settle_grace;
-        let lane = stop.run_until_cancelled(Lane::open(self.context, self.mailbox)).await;
-        let mut lane = lane.ok_or(Error::Stopped)??;
+        let opened = stop.run_until_cancelled(self.open()).await;
+        let (mut lane, mut known) = opened.ok_or(Error::Stopped)??;
         progress.enter(Stage::Surveying);
         // Nothing is written to either server while surveying: it may be dropped anywhere.
         let mut promised = Vec::new();
         let (survey, overview) = loop {
-            let surveyed = self.survey(&mut lane, &mut promised, quiet);
+            let surveyed = self.survey(&mut lane, &mut promised, quiet, known.take());
             let surveyed = stop.run_until_cancelled(surveyed).await;
             let (survey, overview) = surveyed.ok_or(Error::Stopped)??;
             if self.rename(&mut lane, &survey, &overview).await? {
@@ -174,6 +175,18 @@ impl Pass<'_> {
         Ok(Report { record, quiet, notes })
     }
 
+    /// Opens the first lane. What the ledger knows is read before; if nothing is to be settled, the
+    /// folders are listed at once.
+    async fn open(&self) -> Result<(Lane, Option<(Overview, Listing)>), Error> {
+        let Self { context, mailbox, progress, .. } = *self;
+        let overview = self.ledger.overview().await?;
+        if !mend::is_settled(&overview) {
+            return Ok((Lane::open(context, mailbox).await?, None));
+        }
+        let (lane, listing) = Lane::open_and_list(context, mailbox, progress).await?;
+        Ok((lane, Some((overview, listing))))
+    }
+
     /// Settles what an earlier pass left, then looks and plans.
     /// Where much is to be copied, further lanes are opened meanwhile.
     async fn survey(
@@ -181,15 +194,22 @@ impl Pass<'_> {
         lane: &mut Lane,
         promised: &mut Vec<Promised>,
         quiet: Instant,
+        known: Option<(Overview, Listing)>,
     ) -> Result<(Survey, Overview), Error> {
         let ledger = self.ledger;
-        let mut overview = ledger.overview().await?;
+        let (mut overview, listing) = match known {
+            Some((overview, listing)) => (overview, Some(listing)),
+            None => (ledger.overview().await?, None),
+        };
         if mend::renames(ledger, &overview, lane, quiet).await? {
             overview = ledger.overview().await?;
         }
         let unsettled = !overview.intents.is_empty();
         mend::intents(ledger, &overview, lane, quiet).await?;
-        let listing = survey::list(lane).await?;
+        let listing = match listing {
+            Some(listing) => listing,
+            None => lane.list().await?,
+        };
         if renewed::places(ledger, &overview, lane, &listing.destination).await? || unsettled {
             overview = ledger.overview().await?;
         }

@@ -1,4 +1,4 @@
-//! Jobs that wait for a lane, the largest first, and for other jobs.
+//! Jobs that wait for a lane, the largest first, and for other jobs. A lane takes a [`Load`] at a time.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,15 +7,26 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::bench::Bench;
+use super::copy::bundle;
 use super::job::Job;
 use crate::ledger::PlaceNo;
 use crate::model::FolderName;
 use crate::platform::Source;
 
+/// Slight jobs in a load, at most. They are opened with one commit and settled with another.
+const LOAD_JOBS: usize = 32;
+/// Bytes of a load of several, at most; few beside any memory budget.
+const LOAD_BYTES: u64 = 1 << 20;
+
+/// What a lane takes at a time: one job, or several that are carried together.
+pub(crate) type Load = Vec<Job>;
+
 /// What the lanes of a pass work off together.
 #[derive(Clone, Default)]
 pub(crate) struct Queue {
     waiting: Arc<Mutex<Waiting>>,
+    /// Lanes that share slight jobs; none: each job is carried alone.
+    sharing: usize,
     /// A job was done or given back.
     moved: Arc<Notify>,
     drained: CancellationToken,
@@ -33,10 +44,11 @@ struct Waiting {
 }
 
 impl Queue {
-    pub(crate) fn new(jobs: Vec<Job>) -> Self {
+    /// Slight jobs are carried together, if there are lanes for that, which share them.
+    pub(crate) fn new(jobs: Vec<Job>, sharing: usize) -> Self {
         let undone = jobs.iter().map(|job| job.place.no).collect();
         let waiting = Waiting { jobs: jobs.into(), undone };
-        Self { waiting: Arc::new(Mutex::new(waiting)), ..Self::default() }
+        Self { waiting: Arc::new(Mutex::new(waiting)), sharing, ..Self::default() }
     }
 
     /// The destination's folders are made as far as they can be, all at once: these.
@@ -56,14 +68,31 @@ impl Queue {
         opened.ok().and_then(|made| made.clone()).unwrap_or_default()
     }
 
-    /// The next job that need not wait for others.
-    pub(crate) fn pop(&self) -> Option<Job> {
+    /// The next job that need not wait for others, and its like.
+    pub(crate) fn pop(&self) -> Option<Load> {
         let Waiting { jobs, undone } = &mut *self.lock();
         if jobs.is_empty() {
             self.drained.cancel();
         }
         let at = jobs.iter().position(|job| job.after.is_disjoint(undone))?;
-        jobs.remove(at)
+        let mut load = vec![jobs.remove(at)?];
+        if self.sharing > 0 && load[0].is_slight() {
+            let slight = 1 + jobs.iter().filter(|job| job.is_slight()).count();
+            let share = slight.div_ceil(self.sharing).min(LOAD_JOBS);
+            let mut bytes = load[0].weight();
+            let mut n = 0;
+            while load.len() < share
+                && let Some(job) = jobs.get(n)
+            {
+                if job.is_slight() && bytes + job.weight() <= LOAD_BYTES {
+                    bytes += job.weight();
+                    load.extend(jobs.remove(n));
+                } else {
+                    n += 1;
+                }
+            }
+        }
+        Some(load)
     }
 
     /// Waits until there is a job that need not wait for others, or none at all.
@@ -82,14 +111,14 @@ impl Queue {
         }
     }
 
-    /// The next job, as soon as those are done that it waits for; `None` if there are none left.
-    pub(crate) async fn next(&self) -> Option<Job> {
+    /// The next load, as soon as those are done that it waits for; `None` if there are none left.
+    pub(crate) async fn next(&self) -> Option<Load> {
         loop {
             self.ready().await;
             // Another may have been quicker.
-            let job = self.pop();
-            if job.is_some() || self.is_empty() {
-                return job;
+            let load = self.pop();
+            if load.is_some() || self.is_empty() {
+                return load;
             }
         }
     }
@@ -100,11 +129,15 @@ impl Queue {
         self.moved.notify_waiters();
     }
 
-    /// Puts back what is left of a job: whoever is free goes on with it.
-    pub(crate) fn give_back(&self, mut job: Job) {
-        // On a connection that is given up.
-        job.announced = false;
-        self.lock().jobs.push_front(job);
+    /// Puts back what is left of a load: whoever is free goes on with it.
+    pub(crate) fn give_back(&self, load: Load) {
+        let mut waiting = self.lock();
+        for mut job in load.into_iter().rev() {
+            // On a connection that is given up.
+            job.announced = false;
+            waiting.jobs.push_front(job);
+        }
+        drop(waiting);
         self.moved.notify_waiters();
     }
 
@@ -123,39 +156,46 @@ impl Queue {
     }
 }
 
-/// What a lane does next. Its source is done with a job while the destination still takes the last
-/// of it: then the next job is claimed, and the source begins with it.
+/// What a lane does next. Its source is done with a load while the destination still takes the last
+/// of it: then the next one is claimed, and the source begins with it.
 #[derive(Default)]
 pub(crate) struct Upcoming {
     pub(crate) queue: Queue,
-    claimed: Option<Box<Job>>,
+    claimed: Load,
 }
 
 impl Upcoming {
     pub(crate) const fn of(queue: Queue) -> Self {
-        Self { queue, claimed: None }
+        Self { queue, claimed: Load::new() }
     }
 
-    /// Claims the next job, if there is one, and lets the source begin with it.
+    /// Claims the next load, if there is one, and lets the source begin with it.
     pub(crate) async fn begin(&mut self, source: &mut dyn Source) {
-        if self.claimed.is_none()
-            && let Some(mut job) = self.queue.pop()
+        if self.claimed.is_empty()
+            && let Some(mut load) = self.queue.pop()
         {
+            let announced = match &mut load[..] {
+                [job] => job.announce(source).await,
+                several => bundle::announce(source, several).await,
+            };
             // What is wrong with the connection shows when the messages are read.
-            if let Err(error) = job.announce(source).await {
+            if let Err(error) = announced {
                 tracing::debug!(%error, "nothing could be asked ahead");
             }
-            self.claimed = Some(Box::new(job));
+            self.claimed = load;
         }
     }
 
-    /// Where the job that was claimed goes.
+    /// Where the job that was claimed goes, if it is one alone.
     pub(crate) fn place(&self) -> Option<&FolderName> {
-        self.claimed.as_ref().map(|job| &job.place.name)
+        match &self.claimed[..] {
+            [job] => Some(&job.place.name),
+            _ => None,
+        }
     }
 
-    /// The job that was claimed.
-    pub(crate) fn take(&mut self) -> Option<Job> {
-        self.claimed.take().map(|job| *job)
+    /// The load that was claimed.
+    pub(crate) fn take(&mut self) -> Option<Load> {
+        Some(std::mem::take(&mut self.claimed)).filter(|load| !load.is_empty())
     }
 }

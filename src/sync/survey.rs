@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::ledger::{Change, FolderNo, FollowedFolder, Overview, Place, PlaceNo, Record, Verdict};
+use crate::ledger::{Change, FolderNo, FollowedFolder, Place, PlaceNo, Record, Verdict};
 use crate::model::{Accounts, Folder, FolderName, IdSet, ItemId, PassKind};
 use crate::platform::{Changes, FolderStatus, Gone, Source, Wanted};
 
@@ -14,6 +14,7 @@ use super::basis::{Basis, Looked, Work, all_records, followed, rules_digest};
 use super::diff::{Differ, Known};
 use super::folding::{Closed, Folding};
 use super::lane::{Lane, at_destination, at_source};
+use super::listing::Listing;
 use super::plan::{Departure, FolderPlan, Plan, Target};
 use super::{Error, again, recognise};
 
@@ -29,31 +30,6 @@ pub(crate) struct Survey {
     pub(crate) learned: Vec<Change>,
     /// Followed folders by number, as they will be filed.
     pub(crate) followed: BTreeMap<FolderNo, FollowedFolder>,
-}
-
-/// The folders of both sides, as they stand.
-pub(crate) struct Listing {
-    source: Vec<FolderStatus>,
-    pub(crate) destination: Vec<FolderStatus>,
-}
-
-impl Listing {
-    /// How many messages the source has beyond those recorded, and folders that have any.
-    pub(crate) fn unknown(&self, overview: &Overview) -> (usize, u64) {
-        let messages = self.source.iter().filter_map(|s| s.messages.filter(|&n| n > 0));
-        let recorded: u64 = overview.counts.values().map(|c| c.records).sum();
-        (messages.clone().count(), messages.sum::<u64>().saturating_sub(recorded))
-    }
-}
-
-/// Lists both sides at once.
-pub(crate) async fn list(lane: &mut Lane) -> Result<Listing, Error> {
-    let Lane { source, destination, .. } = lane;
-    let (source, destination) =
-        tokio::try_join!(async { source.folders().await.map_err(at_source) }, async {
-            destination.folders().await.map_err(at_destination)
-        },)?;
-    Ok(Listing { source, destination })
 }
 
 /// Looks and plans.

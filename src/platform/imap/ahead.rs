@@ -2,6 +2,8 @@
 //! while the destination is still being made ready; the next folder at the destination, while it
 //! takes the last of the one before.
 
+use std::collections::VecDeque;
+
 use super::command::{Command, set_parts};
 use super::folder::Opening;
 use super::session::{Next, Session, Tag};
@@ -11,6 +13,24 @@ use crate::platform::Result;
 
 /// Messages asked for ahead: enough to keep the line busy, few enough to be in vain.
 const FIRST: usize = 100;
+/// And over a long line, where whoever reads them begins a round trip later and more.
+const FIRST_FAR: usize = 400;
+
+/// Bytes of the commands that several folders are asked for with: they fit any socket's buffer, even
+/// that of a server that takes no more because drover has not read what it says.
+const EACH_BYTES: usize = 8 * 1024;
+
+/// What is to be asked of a folder ahead.
+struct Question<'a> {
+    folder: &'a FolderName,
+    ids: &'a IdSet,
+    examine: Command,
+    fetch: Command,
+    /// What the FETCH asks for.
+    first: IdSet,
+    /// Of both commands.
+    bytes: usize,
+}
 
 /// What was asked for.
 #[derive(Debug)]
@@ -37,21 +57,58 @@ impl Session {
     /// Sends EXAMINE and the first FETCH of what [`Session::asked_ahead`] will be asked for next,
     /// and waits for neither. Anything else that is asked before lets it be in vain.
     pub(super) async fn ask_ahead(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
+        let Some(question) = self.question(folder, ids) else { return Ok(()) };
+        let reading = self.ask_first(question).await?;
+        self.ahead.push_back(Ahead::Reading(reading));
+        self.flush().await
+    }
+
+    /// The same for several folders, as long as a FETCH each is all that they take: there can be no
+    /// second one once the next folder is open.
+    pub(super) async fn ask_each_ahead(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
+        let mut readings = VecDeque::new();
+        let mut bytes = 0;
+        for (folder, ids) in wanted {
+            let Some(question) = self.question(folder, ids) else { break };
+            bytes += question.bytes;
+            let is_first = readings.is_empty();
+            if !is_first && (question.first != *ids || bytes > EACH_BYTES) {
+                break;
+            }
+            let is_last = question.first != *ids;
+            readings.push_back(Ahead::Reading(self.ask_first(question).await?));
+            if is_last {
+                break;
+            }
+        }
+        self.ahead = readings;
+        self.flush().await
+    }
+
+    /// What to ask of a folder ahead; `None` if that cannot be said, or not be sent at once.
+    fn question<'a>(&self, folder: &'a FolderName, ids: &'a IdSet) -> Option<Question<'a>> {
         let examine = self.examining(folder, None);
         let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
-        let limit = self.capabilities.message_limit().map_or(FIRST, |n| FIRST.min(n as usize));
+        let first = if self.is_far { FIRST_FAR } else { FIRST };
+        let limit = self.capabilities.message_limit().map_or(first, |n| first.min(n as usize));
         let first: IdSet = ids.iter().take(limit).collect();
-        let [set] = &set_parts(&first)[..] else { return Ok(()) };
-        if examine.plain_length().is_none() || is_open {
-            return Ok(());
+        let [set] = &set_parts(&first)[..] else { return None };
+        if is_open {
+            return None;
         }
+        let whole = self.whole_items();
+        let fetch = Command::raw("FETCH", format!("UID FETCH {set} {whole}"));
+        let bytes = examine.plain_length()? + fetch.plain_length()?;
+        Some(Question { folder, ids, examine, fetch, first, bytes })
+    }
+
+    async fn ask_first(&mut self, question: Question<'_>) -> Result<Reading> {
+        let Question { folder, ids, examine, fetch, first, .. } = question;
         let examine = self.send(examine).await?;
         self.selected = None;
-        let whole = self.whole_items();
-        let fetch = self.send(Command::raw("FETCH", format!("UID FETCH {set} {whole}"))).await?;
+        let fetch = self.send(fetch).await?;
         let (folder, ids) = (folder.clone(), ids.clone());
-        self.ahead = Some(Ahead::Reading(Reading { folder, ids, examine, fetch, first }));
-        Ok(())
+        Ok(Reading { folder, ids, examine, fetch, first })
     }
 
     /// Sends the SELECT that [`Session::select`] will want next. Anything else that is sent before
@@ -63,14 +120,15 @@ impl Session {
         }
         let tag = self.send(select).await?;
         self.selected = None;
-        self.ahead = Some(Ahead::Opening(folder.clone(), tag));
-        Ok(())
+        self.ahead.push_back(Ahead::Opening(folder.clone(), tag));
+        self.flush().await
     }
 
     /// The SELECT that was sent ahead for this folder, if there is one.
     pub(super) fn selected_ahead(&mut self, folder: &FolderName) -> Option<Tag> {
-        match self.ahead.take_if(|ahead| matches!(ahead, Ahead::Opening(name, _) if name == folder))
-        {
+        let is_this =
+            |ahead: &mut Ahead| matches!(ahead, Ahead::Opening(name, _) if name == folder);
+        match self.ahead.pop_front_if(is_this) {
             Some(Ahead::Opening(_, tag)) => Some(tag),
             _ => None,
         }
@@ -83,13 +141,16 @@ impl Session {
         epoch: Epoch,
         ids: &IdSet,
     ) -> Result<Option<Asked>> {
-        let ahead = match self.ahead.take() {
-            Some(Ahead::Reading(ahead)) if ahead.folder == *folder && ahead.ids == *ids => ahead,
-            Some(other) => {
-                self.forget(other).await?;
-                return Ok(None);
-            }
-            None => return Ok(None),
+        let is_this = |ahead: &Ahead| matches!(ahead, Ahead::Reading(r) if r.folder == *folder && r.ids == *ids);
+        // Nobody will ask for what was announced before it.
+        while self.ahead.iter().skip(1).any(is_this)
+            && let Some(other) = self.ahead.pop_front()
+        {
+            self.forget(other).await?;
+        }
+        let Some(Ahead::Reading(ahead)) = self.ahead.pop_front_if(|ahead| is_this(ahead)) else {
+            self.forget_ahead().await?;
+            return Ok(None);
         };
         let mut opening = Opening::default();
         let end = self.end_of(ahead.examine, |reply| opening.hear(reply)).await?;
@@ -107,7 +168,8 @@ impl Session {
             }
         };
         let selected = self.opened(folder, &opening, found, next)?;
-        self.selected = Some(selected);
+        // Whoever asks for more than was announced has to open it again: the server has gone on.
+        self.selected = Some(selected).filter(|_| self.ahead.is_empty());
         if let Err(error) = self.check_epoch(folder, epoch, found) {
             // Other messages than those that are meant are on their way.
             self.abandon();
@@ -116,8 +178,16 @@ impl Session {
         Ok(Some((ahead.fetch, ahead.first)))
     }
 
-    /// Lets what was asked ahead pass by.
-    pub(super) async fn forget(&mut self, ahead: Ahead) -> Result<()> {
+    /// Lets all that was asked ahead pass by. Another folder than the one at hand may be open then.
+    pub(super) async fn forget_ahead(&mut self) -> Result<()> {
+        while let Some(ahead) = self.ahead.pop_front() {
+            self.selected = None;
+            self.forget(ahead).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self, ahead: Ahead) -> Result<()> {
         match ahead {
             Ahead::Reading(Reading { examine, fetch, .. }) => {
                 self.end_of(examine, |_| ()).await?;

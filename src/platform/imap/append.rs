@@ -28,8 +28,8 @@ pub(super) struct Writer {
     /// To sign in anew.
     pub(super) account: Account,
     pub(super) options: Options,
-    /// The folder last opened.
-    pub(super) opened: Option<Shelf>,
+    /// The folders last opened, in their order.
+    pub(super) opened: Vec<Shelf>,
     /// Batches whose fate is not known yet, the oldest first.
     pub(super) batches: VecDeque<Batch>,
     /// When the last one was answered.
@@ -110,7 +110,7 @@ pub(super) async fn append(
         _ => session.capabilities.has("MULTIAPPEND"),
     };
     let whole = is_one && batch.iter().all(together);
-    let sent = if whole {
+    let mut sent = if whole {
         let n = batch.len();
         let command = batch.into_iter().fold(Command::new("APPEND").folder(folder), with_message);
         Sent::Whole(session.send_in_turn(command, turn).await?, n)
@@ -134,6 +134,12 @@ pub(super) async fn append(
         }
         Sent::Each(tags, cut)
     };
+    match (session.flush().await, &mut sent) {
+        (Ok(()), _) => {}
+        // Some may have gone, and been answered.
+        (Err(error), Sent::Each(_, cut)) => drop(cut.get_or_insert(error)),
+        (Err(error), Sent::Whole(..)) => return Err(error),
+    }
     work.began += held.try_recv().unwrap_or_default();
     Ok(Batch { shelf, sent, work, late })
 }
@@ -312,7 +318,7 @@ pub(super) fn expanded(set: &str, n: usize) -> Vec<ItemId> {
 impl Writer {
     pub(super) fn new(account: &Account, options: &Options) -> Self {
         let (account, options) = (account.clone(), options.clone());
-        Self { account, options, opened: None, batches: VecDeque::new(), answered: None }
+        Self { account, options, opened: Vec::new(), batches: VecDeque::new(), answered: None }
     }
 
     /// What has to be known of the server and it does not tell.
@@ -328,15 +334,14 @@ impl Writer {
         gauge.answered(work.messages, work.bytes, now - began);
     }
 
-    /// The opened folder.
+    /// An opened folder.
     ///
     /// # Errors
-    /// `Protocol` if another folder is open: a caller's mistake that must not write anywhere.
+    /// `Protocol` if it was not opened: a caller's mistake that must not write anywhere.
     pub(super) fn shelf(&self, session: &Session, folder: &FolderName) -> Result<Shelf> {
-        match &self.opened {
-            Some(shelf) if shelf.name == *folder => Ok(shelf.clone()),
-            _ => Err(session.protocol(format!("folder {} is not open", session.shown(folder)))),
-        }
+        let found = self.opened.iter().find(|shelf| shelf.name == *folder).cloned();
+        let shown = || session.protocol(format!("folder {} is not open", session.shown(folder)));
+        found.ok_or_else(shown)
     }
 }
 

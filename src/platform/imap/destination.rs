@@ -10,7 +10,7 @@ use super::look::tolerate_expunged;
 use super::reply::Reply;
 use super::saying::{Saying, Status};
 use super::sayings::{Class, During};
-use super::session::Session;
+use super::session::{Selected, Session};
 use super::{Imap, Mode, connect};
 use crate::definition;
 use crate::model::{Epoch, Flags, FolderName, IdSet, ItemId, Role, SystemFlag};
@@ -22,8 +22,9 @@ use crate::platform::{
 /// STORE commands sent ahead; their answers fit any socket's buffer.
 const STORE_WINDOW: usize = 20;
 
-/// Folders whose creation is sent ahead; the answers fit any socket's buffer.
-const CREATE_WINDOW: usize = 20;
+/// Folders whose creation is sent ahead; the answers fit any socket's buffer, and so do the commands
+/// but for the longest names.
+const CREATE_WINDOW: usize = 100;
 
 /// After so many refusals a connection is given up for a new one. Exchange closes it after ten
 /// (imapsync FAQ.Exchange).
@@ -96,16 +97,14 @@ impl Destination for Imap<Writer> {
 
     async fn open(&mut self, folder: &FolderName) -> Result<Opened> {
         let selected = self.session.select(folder).await?;
-        let (name, epoch, next) = (folder.clone(), selected.epoch, selected.next);
-        self.mode.opened = Some(Shelf { name, epoch, next });
-        let traits = self.mode.traits();
-        Ok(Opened {
-            epoch: selected.epoch,
-            next: ItemId(selected.next),
-            messages: selected.messages,
-            keywords: selected.keywords.but(&traits.drop_keywords),
-            max_message: self.session.capabilities.append_limit().or(traits.max_message),
-        })
+        self.mode.opened.clear();
+        Ok(self.stand(selected))
+    }
+
+    async fn open_each(&mut self, folders: &[FolderName]) -> Result<Vec<Option<Opened>>> {
+        let selected = self.session.select_each(folders).await?;
+        self.mode.opened.clear();
+        Ok(selected.into_iter().map(|selected| Some(self.stand(selected?))).collect())
     }
 
     async fn announce(&mut self, folder: &FolderName) -> Result<()> {
@@ -120,14 +119,18 @@ impl Destination for Imap<Writer> {
         self.send_batch(folder, batch, None).await
     }
 
+    fn is_far(&self) -> bool {
+        self.session.is_far
+    }
+
+    fn tells_places(&self) -> bool {
+        let has = |name| self.session.capabilities.has(name);
+        has("UIDPLUS") && !has("X-GM-EXT-1")
+    }
+
     fn takes_turns(&self) -> bool {
         let has = |name| self.session.capabilities.has(name);
-        // Without UIDPLUS each batch is looked for, and nothing else may be under way then.
-        has("MULTIAPPEND")
-            && has("LITERAL+")
-            && has("UIDPLUS")
-            && !has("X-GM-EXT-1")
-            && !self.session.is_far
+        has("MULTIAPPEND") && has("LITERAL+") && self.tells_places() && !self.session.is_far
     }
 
     async fn append_in_turn(
@@ -160,7 +163,7 @@ impl Destination for Imap<Writer> {
         }
         self.mode.batches.clear();
         let mut session = connect::sign_in(&self.mode.account, &self.mode.options, false).await?;
-        if let Some(shelf) = &self.mode.opened {
+        if let Some(shelf) = self.mode.opened.last() {
             let found = session.select(&shelf.name).await?.epoch;
             session.check_epoch(&shelf.name, shelf.epoch, found)?;
         }
@@ -228,6 +231,20 @@ impl Destination for Imap<Writer> {
 }
 
 impl Imap<Writer> {
+    /// From now on the folder can be appended to.
+    fn stand(&mut self, selected: Selected) -> Opened {
+        let Selected { name, epoch, next, messages, keywords, .. } = selected;
+        self.mode.opened.push(Shelf { name, epoch, next });
+        let traits = self.mode.traits();
+        Opened {
+            epoch,
+            next: ItemId(next),
+            messages,
+            keywords: keywords.but(&traits.drop_keywords),
+            max_message: self.session.capabilities.append_limit().or(traits.max_message),
+        }
+    }
+
     async fn send_batch(
         &mut self,
         folder: &FolderName,

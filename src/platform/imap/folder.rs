@@ -9,7 +9,7 @@ use super::peer;
 use super::reply::{Counted, Reply};
 use super::saying::Saying;
 use super::sayings::Class;
-use super::session::{Selected, Session};
+use super::session::{Selected, Session, Tag};
 use crate::model::{Epoch, Flags, FolderName, Keyword};
 use crate::platform::{Error, KeywordRule, Result};
 
@@ -100,6 +100,49 @@ impl Session {
     pub(super) async fn select(&mut self, name: &FolderName) -> Result<Selected> {
         let command = Command::new("SELECT").folder(name);
         Ok(self.open_folder(name, command, true).await?.0)
+    }
+
+    /// Opens folders for writing, one after the other, and waits for none before the next. `None` for
+    /// one that is not there, or whose answer leaves anything open.
+    pub(super) async fn select_each(
+        &mut self,
+        names: &[FolderName],
+    ) -> Result<Vec<Option<Selected>>> {
+        let mut sent = Vec::with_capacity(names.len());
+        for name in names {
+            let select = Command::new("SELECT").folder(name);
+            // A literal would wait for the server, and meet the other folders' replies meanwhile.
+            sent.push(match select.plain_length() {
+                Some(_) => Some(self.send(select).await?),
+                None => None,
+            });
+        }
+        let mut opened = Vec::with_capacity(names.len());
+        for (name, tag) in names.iter().zip(sent) {
+            self.selected = None;
+            opened.push(match tag {
+                Some(tag) => self.selected_each(name, tag).await?,
+                None => None,
+            });
+            self.selected.clone_from(opened.last().unwrap_or(&None));
+        }
+        Ok(opened)
+    }
+
+    async fn selected_each(&mut self, name: &FolderName, tag: Tag) -> Result<Option<Selected>> {
+        let mut opening = Opening::default();
+        let end = self.end_of(tag, |reply| opening.hear(reply)).await?;
+        let is_read_only = end.code("READ-ONLY").is_some();
+        match self.folder_settled("SELECT", name, end) {
+            Ok(_) => {}
+            Err(Error::FolderGone(_) | Error::Refused { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        let Some((epoch, next)) = opening.complete().filter(|_| !is_read_only) else {
+            return Ok(None);
+        };
+        let selected = self.opened(name, &opening, epoch, next)?;
+        Ok(Some(Selected { writable: true, ..selected }))
     }
 
     /// Makes sure that the folder is open, in whatever mode, and shows what has come since.

@@ -168,7 +168,7 @@ impl<M: Mode> Account for Imap<M> {
     }
 
     async fn logout(&mut self) {
-        if self.session.ahead.is_some() {
+        if !self.session.ahead.is_empty() {
             // Messages are on their way that nobody waits for.
             return;
         }

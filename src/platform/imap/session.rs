@@ -4,7 +4,7 @@
 //! of stream are errors, however many lines came before. Commands may be sent ahead; replies
 //! that belong to none of them (EXISTS, EXPUNGE, FETCH at any moment) disturb nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -115,8 +115,8 @@ pub(super) struct Session {
     last_words: Option<Saying>,
     /// Commands that were refused.
     pub(super) refusals: u32,
-    /// What was asked before anybody waits for it.
-    pub(super) ahead: Option<Ahead>,
+    /// What was asked before anybody waits for it, in its order.
+    pub(super) ahead: VecDeque<Ahead>,
     /// What was asked of the server itself, as far as nobody has waited for it.
     pub(super) setup: Vec<Tag>,
     /// Is it known how folders are named?
@@ -149,7 +149,7 @@ impl Session {
             unawaited: HashSet::new(),
             last_words: None,
             refusals: 0,
-            ahead: None,
+            ahead: VecDeque::new(),
             setup: Vec::new(),
             is_named: false,
         }
@@ -229,18 +229,28 @@ impl Session {
         command: Command,
         turn: Option<Turn<'_>>,
     ) -> Result<Tag> {
-        if let Some(ahead) = self.ahead.take() {
-            // Something else came between.
-            self.forget(ahead).await?;
-        }
+        // Something else comes between.
+        self.forget_ahead().await?;
         debug_assert!(self.compressing.is_none(), "nothing may follow COMPRESS");
         self.last_tag += 1;
         let tag = Tag(self.last_tag);
         self.outstanding.insert(tag);
-        match self.write(tag, command, turn).await {
+        let written = self.write(tag, command, turn).await;
+        self.or_last_words(written).await?;
+        Ok(tag)
+    }
+
+    /// Lets what was sent go at once. Otherwise it goes when somebody waits for an answer, many
+    /// commands in one packet: a server is woken once for all of them.
+    pub(super) async fn flush(&mut self) -> Result<()> {
+        let flushed = self.wire.flush().await;
+        self.or_last_words(flushed).await
+    }
+
+    async fn or_last_words(&mut self, written: Result<()>) -> Result<()> {
+        match written {
             Err(Error::Broken { cause, .. }) => Err(self.post_mortem(cause).await),
-            Err(error) => Err(error),
-            Ok(()) => Ok(tag),
+            other => other,
         }
     }
 
@@ -265,7 +275,7 @@ impl Session {
             turn.await;
         }
         self.wire.push(b"\r\n");
-        self.wire.flush().await
+        Ok(())
     }
 
     /// May a literal of this size be sent without waiting?
@@ -297,6 +307,9 @@ impl Session {
         if let Some(saying) = self.done.remove(&tag) {
             self.wire.renew();
             return Ok(Next::Done(saying));
+        }
+        if self.wire.has_output() {
+            self.flush().await?;
         }
         loop {
             let response = match self.wire.response(bodies).await {

@@ -41,9 +41,9 @@ pub(super) async fn begin(
         // with as it is.
         let compress = session.send_compress().await?;
         session.setup.push(compress);
-        session.settle().await?;
+        return session.settle().await;
     }
-    Ok(())
+    session.flush().await
 }
 
 /// Says who we are (RFC 2971); some servers serve only who does, even if they do not offer to be

@@ -14,8 +14,12 @@ use super::session::{Session, Tag};
 use crate::model::{FolderName, IdSet, ItemId};
 use crate::platform::{Error, Result, Sighting};
 
-/// Folders asked about at once; their commands fit any socket's buffer.
+/// Folders asked about at once …
 const FOLDERS: usize = 8;
+/// … over a long line …
+const FOLDERS_FAR: usize = 64;
+/// … and the bytes of their commands, which fit any socket's buffer then.
+const WINDOW_BYTES: usize = 7 * 1024;
 /// Messages of one folder asked about ahead: what is asked again, alone, is little.
 const MESSAGES: u64 = 200;
 /// Bytes of one command.
@@ -29,6 +33,8 @@ struct Glance<'a> {
     ids: &'a IdSet,
     examine: Tag,
     fetch: Tag,
+    /// Of both commands.
+    bytes: usize,
 }
 
 impl Session {
@@ -38,14 +44,18 @@ impl Session {
         wanted: &[(FolderName, IdSet)],
     ) -> Result<Vec<Vec<Sighting>>> {
         let mut seen: Vec<Option<Vec<Sighting>>> = wanted.iter().map(|_| None).collect();
-        for (n, some) in wanted.chunks(FOLDERS).enumerate() {
-            // A server that is slow on purpose is not to be crowded.
-            if self.peer.is_strained() {
-                break;
-            }
-            let mut glances = Vec::new();
-            for (at, (folder, ids)) in some.iter().enumerate() {
-                glances.extend(self.glance_at(n * FOLDERS + at, folder, ids).await?);
+        let most = if self.is_far { FOLDERS_FAR } else { FOLDERS };
+        let mut left = wanted.iter().enumerate();
+        // A server that is slow on purpose is not to be crowded.
+        while left.len() > 0 && !self.peer.is_strained() {
+            let (mut glances, mut bytes) = (Vec::new(), 0);
+            while glances.len() < most
+                && bytes < WINDOW_BYTES
+                && let Some((at, (folder, ids))) = left.next()
+            {
+                let glance = self.glance_at(at, folder, ids).await?;
+                bytes += glance.as_ref().map_or(0, |glance| glance.bytes);
+                glances.extend(glance);
             }
             for glance in glances {
                 let at = glance.at;
@@ -76,6 +86,7 @@ impl Session {
         let lengths = [&examine, &fetch].map(Command::plain_length);
         let is_little = ids.len() <= MESSAGES
             && lengths.iter().all(|length| length.is_some_and(|bytes| bytes <= BYTES));
+        let bytes = lengths.into_iter().flatten().sum();
         // What is asked of pages must not lie above the last id, and that is not known yet.
         if is_open || !is_little || self.is_paged() {
             return Ok(None);
@@ -83,7 +94,7 @@ impl Session {
         let examine = self.send(examine).await?;
         self.selected = None;
         let fetch = self.send(fetch).await?;
-        Ok(Some(Glance { at, folder, ids, examine, fetch }))
+        Ok(Some(Glance { at, folder, ids, examine, fetch, bytes }))
     }
 
     /// Reads the answers about a folder; `None` if they are not all that was asked for.

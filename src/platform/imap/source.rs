@@ -23,6 +23,10 @@ use crate::platform::{
     Wanted, Weighed,
 };
 
+/// FETCH commands under way: one that is answered, one on its way.
+const AHEAD: usize = 2;
+/// And over a long line.
+const AHEAD_FAR: usize = 4;
 /// Refusals in a row, with no message between them, that are still taken for single messages'.
 const IN_A_ROW: usize = 5;
 
@@ -94,11 +98,15 @@ impl Source for Imap<Reader> {
             let selected = self.session.look_into(folder).await?;
             self.session.check_epoch(folder, epoch, selected.epoch)?;
         }
-        self.session.fetch(asked, ids, memory, out, &mut self.mode.refused).await
+        self.session.fetch((folder, epoch), asked, ids, memory, out, &mut self.mode.refused).await
     }
 
     async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
         self.session.ask_ahead(folder, ids).await
+    }
+
+    async fn announce_each(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
+        self.session.ask_each_ahead(wanted).await
     }
 
     fn refused(&mut self) -> HashMap<ItemId, Refusal> {
@@ -118,6 +126,7 @@ impl Session {
     /// not come is then asked for in halves, until the message stands alone.
     async fn fetch(
         &mut self,
+        (folder, epoch): (&FolderName, Epoch),
         asked: Option<Asked>,
         ids: &IdSet,
         memory: &Memory,
@@ -131,13 +140,19 @@ impl Session {
             sets = self.sets(&ids.difference(&first)).into();
         }
         let whole = self.whole_items();
+        let ahead = if self.is_far { AHEAD_FAR } else { AHEAD };
         let mut delivered = HashSet::new();
         let mut in_a_row = 0;
         loop {
-            // The next command is on its way while this one's messages are read.
-            while sent.len() < 2
+            // The next ones are on their way while this one's messages are read.
+            while sent.len() < ahead
                 && let Some(set) = sets.pop_front()
             {
+                if self.selected.is_none() {
+                    // Other folders were announced behind this one.
+                    let opened = self.examine(folder).await?;
+                    self.check_epoch(folder, epoch, opened.epoch)?;
+                }
                 let command = Command::raw("FETCH", format!("UID FETCH {set} {whole}"));
                 sent.push_back((self.send(command).await?, set));
             }

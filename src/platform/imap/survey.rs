@@ -24,6 +24,8 @@ use crate::platform::{Changes, Error, Result, Surveyed, Wanted};
 
 /// Commands sent ahead …
 const WINDOW: usize = 32;
+/// … over a long line …
+const WINDOW_FAR: usize = 128;
 /// … and their bytes, unless one alone has more: they fit any socket's buffer, even that of a
 /// server that takes no more because drover has not read what it says.
 const WINDOW_BYTES: usize = 8 * 1024;
@@ -134,6 +136,7 @@ impl Session {
         let mut next: Option<Inquiry<'_, Command>> = None;
         let mut sent: VecDeque<Inquiry<'_, Tag>> = VecDeque::new();
         let (mut commands, mut bytes) = (0, 0);
+        let window = if self.is_far { WINDOW_FAR } else { WINDOW };
         let mut open = self.selected.take();
         let (mut failed, mut listing) = (None, None);
         loop {
@@ -141,7 +144,7 @@ impl Session {
                 next = wanted.find_map(|(at, wanted)| Inquiry::new(self, at, wanted));
             }
             let fits = |next: &mut Inquiry<'_, Command>| {
-                let few = commands + next.commands() <= WINDOW;
+                let few = commands + next.commands() <= window;
                 let little = bytes + next.bytes <= WINDOW_BYTES;
                 // A server that is slow on purpose is not to be crowded.
                 let ahead = few && little && !self.peer.is_strained();

@@ -208,6 +208,11 @@ impl Wire {
         self.output.extend_from_slice(bytes);
     }
 
+    /// Was anything put into the output that was not sent?
+    pub(super) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
     /// Sends a body after what was put into the output; large ones without copying them.
     pub(super) async fn push_body(&mut self, body: &Bytes) -> Result<()> {
         if body.len() < WRITE_SIZE {
