@@ -67,6 +67,18 @@ impl Drover {
         run(command)
     }
 
+    /// Seconds that a pass takes the daemon, as its history tells: what a scheduled one costs.
+    pub(crate) fn pass_of_daemon(&self, name: &str) -> f64 {
+        let mut command = self.command();
+        let told = command.args(["-o", "json", "sync", name]).output().expect("run drover");
+        let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("JSON");
+        let moment = |what: &str| {
+            let text = told[0]["pass"][what].as_str().expect("a moment");
+            chrono::DateTime::parse_from_rfc3339(text).expect("a moment")
+        };
+        (moment("ended") - moment("began")).as_seconds_f64()
+    }
+
     /// The daemon, once it answers.
     pub(crate) fn daemon(&self) -> Daemon {
         let mut command = self.command();
