@@ -66,6 +66,11 @@ impl Crew<'_> {
         let to_make = to_make(&jobs);
         let is_heavy = jobs.iter().any(|job| job.weight() >= HEAVY);
         let queue = Queue::new(jobs, if bundles { workers } else { 0 });
+        // The largest job is the first lane's, which helps nobody. Its source begins while the
+        // destination makes the folders.
+        let mut lane = lane;
+        lane.upcoming = Upcoming::of(queue.clone());
+        lane.upcoming.begin(lane.source.as_mut()).await;
         // The first error stops the others after what they have in flight.
         let halt = self.stop.child_token();
         let mut set = JoinSet::new();
@@ -85,12 +90,6 @@ impl Crew<'_> {
                 let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
                 helping.spawn(help(context, mailbox, queue.bench.clone()));
             }
-        }
-        let mut lane = lane;
-        lane.upcoming = Upcoming::of(queue.clone());
-        if !to_make.is_empty() {
-            // The source begins while the destination makes the folders.
-            lane.upcoming.begin(lane.source.as_mut()).await;
         }
         match make(self.ledger, &mut lane, to_make).await {
             Ok(made) => queue.open(made),
