@@ -186,6 +186,8 @@ impl Bench {
         figure("drover's CPU", cpu.median(), "s");
         self.goal("drover / floor", drover.over(floor), "", Goal::AtMost(1.25));
         figure("drover / floor, each folder in order", drover.over(in_order), "");
+        // Nobody who feeds the same servers the same way can be faster than that.
+        figure("mbsync / floor", mbsync.over(floor), "");
         self.goal("mbsync / drover", mbsync.over(drover), "", Goal::AtLeast(over_mbsync));
         self.goal("CPU: drover / mbsync", cpu.over(mbsync_cpu), "", Goal::AtMost(2.0));
     }
@@ -222,6 +224,7 @@ impl Bench {
         figure("drover / floor, far", far.over(floor), "");
         let trips = (far.median() - near.median()) / millis(round_trip).as_secs_f64();
         figure("round trips in all", trips, "");
+        figure("floor, far / drover, near", floor.over(near), "");
         self.goal("drover: far / near", far.over(near), "", Goal::AtMost(most));
     }
 
