@@ -81,7 +81,8 @@ impl Session {
                 break;
             }
         }
-        self.ahead = readings;
+        // If nothing was asked, what was asked before is still on its way.
+        self.ahead.extend(readings);
         self.flush().await
     }
 
