@@ -226,16 +226,13 @@ pub trait Source: Account {
 
     /// Says which messages [`Source::fetch`] will ask for next, so that the server may begin before
     /// anybody waits for it. Harmless if something else is asked for instead.
-    async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()>;
+    async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
+        self.announce_each(&[(folder.clone(), ids.clone())]).await
+    }
 
     /// Says the same of several folders, whose messages will be asked for in this order: a few of
     /// each, or else only the first are heeded.
-    async fn announce_each(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
-        match wanted.first() {
-            Some((folder, ids)) => self.announce(folder, ids).await,
-            None => Ok(()),
-        }
-    }
+    async fn announce_each(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()>;
 
     /// Messages that the last fetch asked for and the server refused to give, with its words.
     fn refused(&mut self) -> HashMap<ItemId, Refusal>;

@@ -35,7 +35,8 @@ impl Job {
         };
         if self.folders.iter().any(touched) {
             if !self.announced {
-                self.announce(lane.source.as_mut()).await.map_err(at_source)?;
+                let alone = std::slice::from_mut(self);
+                announce(lane.source.as_mut(), alone).await.map_err(at_source)?;
             }
             match self.open(lane).await? {
                 Some(opened) => {
@@ -89,17 +90,8 @@ impl Job {
         place.into_iter().chain(new.map(Change::PutFolder)).collect()
     }
 
-    /// Lets the source begin to give the first messages, before anybody waits for them.
-    pub(crate) async fn announce(&mut self, source: &mut dyn Source) -> platform::Result<()> {
-        self.announced = true;
-        match self.asked_first() {
-            Some((name, ids)) => source.announce(&name, &ids).await,
-            None => Ok(()),
-        }
-    }
-
     /// The messages that the source is asked for first, and in which folder.
-    pub(super) fn asked_first(&self) -> Option<(FolderName, IdSet)> {
+    fn asked_first(&self) -> Option<(FolderName, IdSet)> {
         let first = |folder: &FolderPlan| {
             let news = folder.arrivals.iter().filter(|a| !matches!(a, Arrival::Refile { .. }));
             let copies = news.skip_while(|a| !matches!(a, Arrival::Copy(_)));
@@ -371,6 +363,13 @@ impl Job {
         }
         Some(change)
     }
+}
+
+/// Lets the source begin to give the first messages of these jobs, before anybody waits for them.
+pub(crate) async fn announce(source: &mut dyn Source, jobs: &mut [Job]) -> platform::Result<()> {
+    jobs.iter_mut().for_each(|job| job.announced = true);
+    let wanted: Vec<_> = jobs.iter().filter_map(Job::asked_first).collect();
+    source.announce_each(&wanted).await
 }
 
 fn copied(arrival: &Arrival) -> Option<ItemId> {

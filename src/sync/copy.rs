@@ -406,8 +406,19 @@ impl<'a> Copy<'a> {
 }
 
 fn is_full(growing: &[Parcel]) -> bool {
-    growing.len() >= BATCH_MESSAGES
-        || growing.iter().map(|p| p.message.body.len()).sum::<usize>() >= BATCH_BYTES
+    amount_to(growing, BATCH_MESSAGES, BATCH_BYTES)
+}
+
+/// Are there so many of them, or so much?
+fn amount_to<'p>(
+    parcels: impl IntoIterator<Item = &'p Parcel>,
+    messages: usize,
+    bytes: usize,
+) -> bool {
+    let add =
+        |(n, size): (usize, usize), parcel: &Parcel| (n + 1, size + parcel.message.body.len());
+    let (n, size) = parcels.into_iter().fold((0, 0), add);
+    n >= messages || size >= bytes
 }
 
 /// The flags a folder keeps; what it would lose is noted.

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::arrive::announce;
 use super::bench::Bench;
-use super::copy::bundle;
 use super::job::Job;
 use crate::ledger::PlaceNo;
 use crate::model::FolderName;
@@ -174,12 +174,8 @@ impl Upcoming {
         if self.claimed.is_empty()
             && let Some(mut load) = self.queue.pop()
         {
-            let announced = match &mut load[..] {
-                [job] => job.announce(source).await,
-                several => bundle::announce(source, several).await,
-            };
             // What is wrong with the connection shows when the messages are read.
-            if let Err(error) = announced {
+            if let Err(error) = announce(source, &mut load).await {
                 tracing::debug!(%error, "nothing could be asked ahead");
             }
             self.claimed = load;

@@ -54,30 +54,22 @@ pub(super) struct Reading {
 pub(super) type Asked = (Tag, IdSet);
 
 impl Session {
-    /// Sends EXAMINE and the first FETCH of what [`Session::asked_ahead`] will be asked for next,
-    /// and waits for neither. Anything else that is asked before lets it be in vain.
-    pub(super) async fn ask_ahead(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
-        let Some(question) = self.question(folder, ids) else { return Ok(()) };
-        let reading = self.ask_first(question).await?;
-        self.ahead.push_back(Ahead::Reading(reading));
-        self.flush().await
-    }
-
-    /// The same for several folders, as long as a FETCH each is all that they take: there can be no
-    /// second one once the next folder is open.
-    pub(super) async fn ask_each_ahead(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
+    /// Sends EXAMINE and the first FETCH of what [`Session::asked_ahead`] will be asked for next, and
+    /// waits for neither; of several folders as long as a FETCH each is all that they take, for there
+    /// can be no second one once the next folder is open. Anything else that is asked before lets it be
+    /// in vain.
+    pub(super) async fn ask_ahead(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
         let mut readings = VecDeque::new();
         let mut bytes = 0;
         for (folder, ids) in wanted {
             let Some(question) = self.question(folder, ids) else { break };
             bytes += question.bytes;
-            let is_first = readings.is_empty();
-            if !is_first && (question.first != *ids || bytes > EACH_BYTES) {
+            let is_all = question.first == *ids;
+            if !readings.is_empty() && (!is_all || bytes > EACH_BYTES) {
                 break;
             }
-            let is_last = question.first != *ids;
             readings.push_back(Ahead::Reading(self.ask_first(question).await?));
-            if is_last {
+            if !is_all {
                 break;
             }
         }
@@ -142,7 +134,8 @@ impl Session {
         epoch: Epoch,
         ids: &IdSet,
     ) -> Result<Option<Asked>> {
-        let is_this = |ahead: &Ahead| matches!(ahead, Ahead::Reading(r) if r.folder == *folder && r.ids == *ids);
+        let is_it = |reading: &Reading| reading.folder == *folder && reading.ids == *ids;
+        let is_this = |ahead: &Ahead| matches!(ahead, Ahead::Reading(reading) if is_it(reading));
         // Nobody will ask for what was announced before it.
         while self.ahead.iter().skip(1).any(is_this)
             && let Some(other) = self.ahead.pop_front()

@@ -101,12 +101,8 @@ impl Source for Imap<Reader> {
         self.session.fetch((folder, epoch), asked, ids, memory, out, &mut self.mode.refused).await
     }
 
-    async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
-        self.session.ask_ahead(folder, ids).await
-    }
-
     async fn announce_each(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
-        self.session.ask_each_ahead(wanted).await
+        self.session.ask_ahead(wanted).await
     }
 
     fn refused(&mut self) -> HashMap<ItemId, Refusal> {

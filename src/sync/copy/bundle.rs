@@ -15,16 +15,18 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::super::Error;
+use super::super::arrive::announce;
 use super::super::job::Job;
 use super::super::lane::{Lane, at_destination, at_source};
 use super::super::plan::Arrival;
 use super::reading::Reading;
 use super::{
     BATCH_BYTES, BATCH_MESSAGES, Batch, Copy, IN_FLIGHT, IN_FLIGHT_FAR, LINGER, Parcel, READ_AHEAD,
+    amount_to,
 };
 use crate::ledger::Change;
 use crate::model::{IdSet, Item};
-use crate::platform::{self, Destination, Message, Opened, Source};
+use crate::platform::{self, Destination, Message, Opened};
 
 /// One of the folders.
 struct Part<'a> {
@@ -87,13 +89,6 @@ pub(crate) async fn carry(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error
         part.copy.settle_missing(lane, &part.items, missing, ungiven).await?;
     }
     Ok(())
-}
-
-/// Lets the source begin with them, before anybody waits for it.
-pub(crate) async fn announce(source: &mut dyn Source, jobs: &mut [Job]) -> platform::Result<()> {
-    jobs.iter_mut().for_each(|job| job.announced = true);
-    let wanted: Vec<_> = jobs.iter().filter_map(Job::asked_first).collect();
-    source.announce_each(&wanted).await
 }
 
 fn part<'a>(job: &'a mut Job, opened: &'a Opened) -> (Part<'a>, Half) {
@@ -235,9 +230,8 @@ impl<'p, 'a> Writing<'p, 'a> {
     }
 
     fn is_full(&self) -> bool {
-        let parcels = || self.parts.iter().flat_map(|part| &part.growing);
-        parcels().count() >= BATCH_MESSAGES
-            || parcels().map(|p| p.message.body.len()).sum::<usize>() >= BATCH_BYTES
+        let parcels = self.parts.iter().flat_map(|part| &part.growing);
+        amount_to(parcels, BATCH_MESSAGES, BATCH_BYTES)
     }
 
     /// Sends what has come for all of them, after one commit of all their intents.

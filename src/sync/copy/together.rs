@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use super::super::Error;
 use super::super::bench::Wanted;
 use super::super::lane::Lane;
-use super::{Batch, Copy, Inbox, Parcel};
+use super::{Batch, Copy, Inbox, Parcel, amount_to};
 use crate::ledger::Change;
 use crate::model::{FolderName, IdSet};
 use crate::platform::{self, Append, Appended, Destination, Turn};
@@ -263,6 +263,5 @@ fn dismiss(idle: &mut Vec<Hand<'_>>, wanted: &Wanted) {
 }
 
 fn is_share(growing: &[Parcel]) -> bool {
-    growing.len() >= SHARE_MESSAGES
-        || growing.iter().map(|p| p.message.body.len()).sum::<usize>() >= SHARE_BYTES
+    amount_to(growing, SHARE_MESSAGES, SHARE_BYTES)
 }

@@ -288,7 +288,8 @@ impl Source for Gmail {
         tokio::join!(fetch, give).0
     }
 
-    async fn announce(&mut self, folder: &FolderName, ids: &IdSet) -> Result<()> {
+    async fn announce_each(&mut self, wanted: &[(FolderName, IdSet)]) -> Result<()> {
+        let Some((folder, ids)) = wanted.first() else { return Ok(()) };
         if self.policy == Labels::Keywords {
             // Its labels are asked for first.
             return Ok(());
