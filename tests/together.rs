@@ -7,6 +7,7 @@ use std::time::Duration;
 use drover::model::PassKind;
 use drover::sync::{Error, Side};
 use support::mail::{self, FOLDERS, Mail};
+use support::proxy::Direction::ToClient;
 use support::proxy::{Proxy, Then, What, When};
 use support::{Dovecot, Options, World, note};
 
@@ -67,6 +68,29 @@ async fn connections_are_opened_to_help_a_mailbox_that_is_one_large_folder() {
         assert_eq!(hands(&proxy), expected, "{:?}", proxy.heard());
         world.assert_same();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_a_long_line_a_large_folder_is_filled_together_in_larger_batches() {
+    let mut world = World::between(Dovecot::start(), Dovecot::start()).await;
+    let large = |n| {
+        let note = note(&format!("note {n}"));
+        Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(900)].concat(), ..note }
+    };
+    let mails: Vec<Mail> = (0..2_000).map(large).collect();
+    world.at_source().append_many("INBOX", &mails);
+    let proxy = world.tap_destination();
+    let far = || What::Delay(Duration::from_millis(60));
+    proxy.always(When::byte(ToClient, 0).on_each_connection(), far());
+    proxy.always(When::verb("AUTHENTICATE").answered(), far());
+    proxy.always(to_the_inbox().answered(), What::Delay(Duration::from_millis(200)));
+    world.seed().await;
+    assert_eq!(hands(&proxy), 4, "{:?}", proxy.heard());
+    world.assert_same();
+    // They are sent in one line each, without literals.
+    let batches = proxy.heard().iter().filter(|line| line.contains("APPEND \"INBOX\"")).count();
+    assert!(batches < 2_000 / 100, "{batches}");
+    assert!(world.delta().await.quiet);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -200,11 +200,16 @@ impl Bench {
         let drover = |source, destination| {
             Drover::new(&pair.state, &[(source, destination)], CONNECTIONS, LONG_LINE)
         };
-        let delay = |server: &Dovecot| Delay::before(server.port(), millis(round_trip));
-        let (from, to) = (delay(&pair.source), delay(&pair.destination));
+        let delay = |server: &Dovecot, time| Delay::before(server.port(), time);
+        let line = |time| (delay(&pair.source, time), delay(&pair.destination, time));
+        let ((from, to), short) = (line(millis(round_trip)), line(Duration::ZERO));
         let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
-        let mut series: [Series; 3] = Default::default();
+        let mut series: [Series; 4] = Default::default();
         for _ in 0..self.rounds {
+            let user = self.account();
+            let source = Side { port: short.0.port(), user: "anna".into() };
+            let destination = Side { port: short.1.port(), user };
+            series[3].0.push(drover(source, destination).pass(&["m0"]).wall);
             let user = self.account();
             let near = drover(pair.source("anna"), pair.destination(&user)).pass(&["m0"]);
             series[0].0.push(near.wall);
@@ -217,8 +222,10 @@ impl Bench {
             let (from, to) = ((from.port(), "anna"), (to.port(), user.as_str()));
             series[2].0.push(floor.measure(from, to, Rules::All, Order::Any));
         }
-        let [near, far, floor] = &series;
+        let [near, far, floor, short] = &series;
         figure("drover, near", near.median(), "s");
+        // What the proxy itself takes of the two cores.
+        figure("drover, near, over a proxy that delays nothing", short.median(), "s");
         figure("drover, far", far.median(), "s");
         figure("floor, far", floor.median(), "s");
         figure("drover / floor, far", far.over(floor), "");

@@ -415,9 +415,9 @@ pub trait Destination: Account {
     /// once? What has to be looked for is looked for alone.
     fn tells_places(&self) -> bool;
 
-    /// Can several connections fill a folder together, each in its turn, and is the server so near that
-    /// passing turns on costs nothing?
-    fn takes_turns(&self) -> bool;
+    /// How long it takes to pass a turn on, a round trip, if several connections can fill a folder
+    /// together, each in its turn.
+    fn takes_turns(&self) -> Option<Duration>;
 
     /// Sends a batch as [`Destination::append`] does, and holds back what would let the server put it
     /// into the folder until it is its turn: the server has all its bytes then, and has done most of

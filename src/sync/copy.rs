@@ -1,7 +1,7 @@
 //! Copies a run of messages into one destination folder: reads ahead as far as memory allows,
 //! groups what has come into batches, keeps some in flight, and tells the ledger before and after
-//! each (laws 2 and 3). `reading` is the source's half; `settling` tells what became of batches,
-//! `failures` what becomes of messages that are not taken, or not given.
+//! each (laws 2 and 3). `reading` is the source's half, `writing` the destination's; `settling` tells
+//! what became of batches, `failures` what becomes of messages that are not taken, or not given.
 //!
 //! While the server is busy with a batch, the next one grows: slow servers get large batches,
 //! fast ones small, without a setting. `together` fills a large folder over several connections,
@@ -13,15 +13,13 @@ use std::time::Duration;
 
 use chrono::Utc;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::ledger::{Change, Deed, Failure, Intent, IntentItem};
 use crate::model::{Flags, FolderName, IdSet, Item, ItemId, fingerprint};
-use crate::platform::{Append, ContentDigest, Destination, KeywordRule, Message, Opened, Refusal};
+use crate::platform::{Append, ContentDigest, KeywordRule, Message, Opened, Refusal};
 
 use super::Error;
-use super::bench::Wanted;
 use super::diff::carried;
 use super::job::Job;
 use super::lane::{Lane, at_source};
@@ -30,12 +28,15 @@ use failures::too_big;
 use reading::Reading;
 pub(crate) use together::HELPERS;
 use together::WORTH_HELP;
+use writing::Writing;
 
 pub(crate) mod bundle;
 mod failures;
+mod pace;
 mod reading;
 mod settling;
 mod together;
+mod writing;
 
 /// Messages in a batch: enough to make the round trip and the server's commit cheap, few enough
 /// that a refused batch is soon taken apart.
@@ -98,8 +99,6 @@ struct Inbox<'a> {
     recalled: &'a CancellationToken,
     /// Where the next job's messages go, if it is known when the last message was taken.
     next: &'a OnceLock<FolderName>,
-    /// Lanes that may help.
-    wanted: Option<Wanted>,
 }
 
 /// One copy run.
@@ -153,7 +152,7 @@ impl<'a> Copy<'a> {
         let mut missing = ids;
         let (send, receive) = mpsc::channel(READ_AHEAD);
         let Lane { source, destination, upcoming, .. } = lane;
-        let is_worth_help = missing.len() >= WORTH_HELP && destination.takes_turns();
+        let is_worth_help = missing.len() >= WORTH_HELP && destination.takes_turns().is_some();
         let wanted = is_worth_help.then(|| upcoming.queue.bench.want(HELPERS));
         let next = OnceLock::new();
         let read = async {
@@ -169,8 +168,9 @@ impl<'a> Copy<'a> {
             drop(held);
             read
         };
-        let inbox = Inbox { receive, recalled: &recalled, next: &next, wanted };
-        let write = self.write(destination.as_mut(), inbox, &mut missing);
+        let inbox = Inbox { receive, recalled: &recalled, next: &next };
+        let writing = Writing::new(inbox, &mut missing);
+        let write = self.write(destination.as_mut(), writing, wanted);
         // Both are run to their end: what was read is settled even if reading broke off.
         let (read, written) = tokio::join!(read, write);
         written?;
@@ -186,129 +186,6 @@ impl<'a> Copy<'a> {
         let missing = missing.difference(&left);
         self.settle_missing(lane, items, missing, &reading.ungiven).await?;
         Ok(left)
-    }
-
-    async fn write(
-        &mut self,
-        destination: &mut dyn Destination,
-        inbox: Inbox<'_>,
-        missing: &mut IdSet,
-    ) -> Result<(), Error> {
-        let mut inbox = inbox;
-        let mut wanted = inbox.wanted.take();
-        let mut next = Some(inbox.next);
-        let mut flying: VecDeque<Batch> = VecDeque::new();
-        let mut growing: Vec<Parcel> = Vec::new();
-        let mut changes: Vec<Change> = Vec::new();
-        let mut open = true;
-        let is_far = destination.is_far();
-        loop {
-            let spent = self.job.allowance.spent();
-            if self.job.stop.is_cancelled() {
-                // What is in flight is waited for; the rest is left.
-                growing.clear();
-                open = false;
-            } else if inbox.recalled.is_cancelled() || spent.is_some() {
-                // What was taken is sent; the rest is somebody else's, or another day's.
-                open = false;
-            }
-            while open && !is_full(&growing) {
-                match inbox.receive.try_recv() {
-                    Ok(message) => growing.extend(self.take(message, missing, &mut changes)),
-                    Err(mpsc::error::TryRecvError::Empty) => break,
-                    Err(mpsc::error::TryRecvError::Disconnected) => open = false,
-                }
-            }
-            if flying.is_empty() {
-                if let Some(parcel) = self.again.pop_front() {
-                    let unclear = self.send(destination, vec![parcel], &mut changes).await?;
-                    self.look(destination, unclear.into_iter().collect(), &mut changes).await?;
-                    continue;
-                }
-                self.renew(destination).await?;
-            }
-            let is_helped = wanted.as_ref().is_some_and(|wanted| {
-                open && !self.alone && missing.len() >= WORTH_HELP && wanted.is_offered()
-            });
-            if is_helped
-                && flying.is_empty()
-                && let Some(wanted) = &mut wanted
-            {
-                let (inbox, growing) = (&mut inbox, &mut growing);
-                self.write_together(destination, wanted, inbox, growing, missing, &mut changes)
-                    .await?;
-                continue;
-            }
-            // Once something was refused, one at a time: what is under way behind a refused batch
-            // overtakes it.
-            let window = match self.refusals {
-                // Nothing is to be under way when others begin to help.
-                _ if is_helped => 0,
-                0 if is_far => IN_FLIGHT_FAR,
-                0 => IN_FLIGHT,
-                _ => 1,
-            };
-            let may_send = flying.len() < window;
-            if is_far && may_send && open && !is_full(&growing) {
-                match timeout(LINGER, inbox.receive.recv()).await {
-                    Ok(Some(message)) => {
-                        growing.extend(self.take(message, missing, &mut changes));
-                        continue;
-                    }
-                    Ok(None) => {
-                        open = false;
-                        continue;
-                    }
-                    // There is time to look at what was answered.
-                    Err(_) => {}
-                }
-            }
-            let eager = is_far || flying.is_empty() || !open || is_full(&growing);
-            if !growing.is_empty() && may_send && eager {
-                let batch = self.depart(std::mem::take(&mut growing), &mut changes);
-                // The intent is durable before a byte is sent, together with the outcomes that
-                // came in since.
-                self.job.commit(std::mem::take(&mut changes)).await?;
-                self.job.allowance.keep(&self.job.context, false).await?;
-                let appends = self.appends(&batch);
-                let sent = destination.append(&self.job.place.name, appends).await;
-                flying.push_back(batch);
-                if let Err(error) = sent {
-                    // Answers may have come before the connection broke.
-                    self.drain(destination, &mut flying, Some(error), &mut changes).await?;
-                }
-            } else if let Some(batch) = flying.pop_front() {
-                // Everything is sent.
-                let is_clear = !open && self.again.is_empty() && self.refusals == 0;
-                if let Some(folder) = next.take_if(|_| is_clear).and_then(OnceLock::get)
-                    && let Err(error) = destination.announce(folder).await
-                {
-                    flying.push_front(batch);
-                    self.drain(destination, &mut flying, Some(error), &mut changes).await?;
-                    continue;
-                }
-                let answer = destination.appended().await;
-                let (unclear, error) = self.arrive(batch, answer, &mut changes);
-                if let Some(batch) = unclear {
-                    flying.push_front(batch);
-                    self.drain(destination, &mut flying, error, &mut changes).await?;
-                } else if let Some(error) = error {
-                    self.drain(destination, &mut flying, Some(error), &mut changes).await?;
-                }
-                self.stop_if_outage(&mut changes).await?;
-            } else if open {
-                match inbox.receive.recv().await {
-                    Some(message) => growing.extend(self.take(message, missing, &mut changes)),
-                    None => open = false,
-                }
-            } else {
-                self.job.commit(changes).await?;
-                return match spent {
-                    Some(spent) if !missing.is_empty() => Err(spent),
-                    _ => Ok(()),
-                };
-            }
-        }
     }
 
     /// Names a message and counts it as found; `None` if it is known that the destination would

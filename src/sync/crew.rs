@@ -85,7 +85,7 @@ impl Crew<'_> {
         }
         // Given up when there is nothing left to do.
         let mut helping = JoinSet::new();
-        if is_heavy && lane.destination.takes_turns() {
+        if is_heavy && lane.destination.takes_turns().is_some() {
             for _ in workers..allowed(self.mailbox).min(workers + HELPERS) {
                 let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
                 helping.spawn(help(context, mailbox, queue.bench.clone()));

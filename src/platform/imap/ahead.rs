@@ -82,7 +82,7 @@ impl Session {
     fn question<'a>(&self, folder: &'a FolderName, ids: &'a IdSet) -> Option<Question<'a>> {
         let examine = self.examining(folder, None);
         let is_open = self.selected.as_ref().is_some_and(|s| s.name == *folder);
-        let first = if self.is_far { FIRST_FAR } else { FIRST };
+        let first = if self.distance.is_far() { FIRST_FAR } else { FIRST };
         let limit = self.capabilities.message_limit().map_or(first, |n| first.min(n as usize));
         let first: IdSet = ids.iter().take(limit).collect();
         let [set] = &set_parts(&first)[..] else { return None };

@@ -88,9 +88,9 @@ async fn sign_in_with(
     }
     let capabilities = door.capabilities().await?;
     let mut session = Session::new(door.guard.into_wire(), peer.clone(), capabilities);
-    session.is_far = door.distance.is_far();
+    session.distance = door.distance;
     session.wants_compression = match account.endpoint.compress {
-        Compress::Auto => session.is_far,
+        Compress::Auto => session.distance.is_far(),
         Compress::Always => true,
         Compress::Never => false,
     };

@@ -1,6 +1,7 @@
 //! The account that is written to.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -120,7 +121,7 @@ impl Destination for Imap<Writer> {
     }
 
     fn is_far(&self) -> bool {
-        self.session.is_far
+        self.session.distance.is_far()
     }
 
     fn tells_places(&self) -> bool {
@@ -128,9 +129,10 @@ impl Destination for Imap<Writer> {
         has("UIDPLUS") && !has("X-GM-EXT-1")
     }
 
-    fn takes_turns(&self) -> bool {
+    fn takes_turns(&self) -> Option<Duration> {
         let has = |name| self.session.capabilities.has(name);
-        has("MULTIAPPEND") && has("LITERAL+") && self.tells_places() && !self.session.is_far
+        let can = has("MULTIAPPEND") && has("LITERAL+") && self.tells_places();
+        can.then(|| self.session.distance.round_trip())
     }
 
     async fn append_in_turn(

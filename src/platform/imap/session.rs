@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::ahead::Ahead;
 use super::command::{Chunk, Command, during};
+use super::distance::Distance;
 use super::peer::Peer;
 use super::reply::{self, Reply};
 use super::saying::{Saying, Status};
@@ -101,8 +102,8 @@ pub(super) struct Session {
     pub(super) partial: HashSet<FolderName>,
     /// Is the line such that compressing is wanted, if the server can?
     pub(super) wants_compression: bool,
-    /// Does everything that waits for an answer take long?
-    pub(super) is_far: bool,
+    /// How long everything takes that waits for an answer.
+    pub(super) distance: Distance,
     /// COMPRESS, while it is not answered.
     compressing: Option<Tag>,
     last_tag: u32,
@@ -141,7 +142,7 @@ impl Session {
             windows: None,
             partial: HashSet::new(),
             wants_compression: false,
-            is_far: false,
+            distance: Distance::default(),
             compressing: None,
             last_tag: 0,
             outstanding: HashSet::new(),

@@ -44,7 +44,7 @@ impl Session {
         wanted: &[(FolderName, IdSet)],
     ) -> Result<Vec<Vec<Sighting>>> {
         let mut seen: Vec<Option<Vec<Sighting>>> = wanted.iter().map(|_| None).collect();
-        let most = if self.is_far { FOLDERS_FAR } else { FOLDERS };
+        let most = if self.distance.is_far() { FOLDERS_FAR } else { FOLDERS };
         let mut left = wanted.iter().enumerate();
         // A server that is slow on purpose is not to be crowded.
         while left.len() > 0 && !self.peer.is_strained() {

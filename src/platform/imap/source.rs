@@ -136,7 +136,7 @@ impl Session {
             sets = self.sets(&ids.difference(&first)).into();
         }
         let whole = self.whole_items();
-        let ahead = if self.is_far { AHEAD_FAR } else { AHEAD };
+        let ahead = if self.distance.is_far() { AHEAD_FAR } else { AHEAD };
         let mut delivered = HashSet::new();
         let mut in_a_row = 0;
         loop {

@@ -136,7 +136,7 @@ impl Session {
         let mut next: Option<Inquiry<'_, Command>> = None;
         let mut sent: VecDeque<Inquiry<'_, Tag>> = VecDeque::new();
         let (mut commands, mut bytes) = (0, 0);
-        let window = if self.is_far { WINDOW_FAR } else { WINDOW };
+        let window = if self.distance.is_far() { WINDOW_FAR } else { WINDOW };
         let mut open = self.selected.take();
         let (mut failed, mut listing) = (None, None);
         loop {

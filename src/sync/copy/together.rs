@@ -12,29 +12,71 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{FuturesOrdered, StreamExt};
-use tokio::sync::{mpsc, oneshot};
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
 use super::super::Error;
 use super::super::bench::Wanted;
 use super::super::lane::Lane;
-use super::{Batch, Copy, Inbox, Parcel, amount_to};
+use super::pace::{Amount, Pace};
+use super::writing::Writing;
+use super::{Batch, Copy, Parcel, amount_to};
 use crate::ledger::Change;
-use crate::model::{FolderName, IdSet};
+use crate::model::{Epoch, FolderName};
 use crate::platform::{self, Append, Appended, Destination, Turn};
 
 /// Connections that help one to fill its folder.
 pub(crate) const HELPERS: usize = 3;
-/// Messages in a batch: as many as a batch needs to be worth its commit, so that all have one.
-const SHARE_MESSAGES: usize = 50;
-/// Bytes in a batch, unless one message alone is larger.
-const SHARE_BYTES: usize = 1 << 20;
+/// A batch where turns cost nothing: as much as a batch needs to be worth its commit, so that
+/// all have one.
+const LEAST: Amount = Amount { messages: 50, bytes: 1 << 20 };
+/// And the largest.
+const MOST: Amount = Amount { messages: 500, bytes: 4 << 20 };
 /// Fewer messages are not worth a second connection.
-pub(super) const WORTH_HELP: u64 = 2 * SHARE_MESSAGES as u64;
-/// So long a batch waits for its turn. A server may lock the folder for whoever comes first until
-/// that one is done (Dovecot's mbox), and that need not be whose turn it is: then both would wait.
+pub(super) const WORTH_HELP: u64 = 2 * LEAST.messages as u64;
+/// Turns that cost no more are not reckoned.
+const NEGLIGIBLE: Duration = Duration::from_millis(10);
+/// What one connection is at work on for so many turns is a batch: a few connections work for as
+/// long as their turns take then.
+const TURNS: u32 = 6;
+/// Where it is at work on a batch for less than this, in turns, one connection is faster by itself.
+const WORTH_TURNS: f64 = 1.5;
+/// So long a batch waits for its turn while nothing is answered. A server may lock the folder for
+/// whoever comes first until that one is done (Dovecot's mbox), and that need not be whose turn it
+/// is: then both would wait.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What each batch is to be, unless one message alone is larger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Share(Amount);
+
+impl Share {
+    /// What is worth being filled together, where passing a turn on takes `turn`, one connection
+    /// by itself has this pace, and so many messages are to come.
+    pub(super) fn worth(turn: Duration, pace: &Pace, left: u64) -> Option<Self> {
+        let Amount { messages, bytes } = match turn <= NEGLIGIBLE {
+            true => LEAST,
+            false => {
+                let within = pace.within(turn * TURNS)?;
+                let least = pace.within(turn.mul_f64(WORTH_TURNS))?;
+                if least.messages > MOST.messages || least.bytes > MOST.bytes {
+                    return None;
+                }
+                within
+            }
+        };
+        let share = Amount {
+            messages: messages.clamp(LEAST.messages, MOST.messages),
+            bytes: bytes.clamp(LEAST.bytes, MOST.bytes),
+        };
+        (left >= 2 * share.messages as u64).then_some(Self(share))
+    }
+
+    fn is_full(self, growing: &[Parcel]) -> bool {
+        amount_to(growing, self.0.messages, self.0.bytes)
+    }
+}
 
 /// One that fills the folder.
 enum Hand<'d> {
@@ -58,10 +100,11 @@ impl Hand<'_> {
     }
 }
 
-/// A batch that came to its end.
+/// Batches of one connection that came to their end.
 struct Carried<'d> {
     hand: Hand<'d>,
-    answer: platform::Result<Appended>,
+    /// Fewer than there were batches, if the connection broke.
+    answers: Vec<platform::Result<Appended>>,
     /// It did not wait for its turn to the end.
     impatient: bool,
 }
@@ -70,19 +113,43 @@ struct Carried<'d> {
 struct Flying<'d> {
     carried: FuturesOrdered<BoxFuture<'d, Carried<'d>>>,
     /// Of these batches.
-    batches: VecDeque<Batch>,
+    batches: VecDeque<VecDeque<Batch>>,
     /// Ended, and not looked at yet.
     ended: VecDeque<Carried<'d>>,
     /// Ends when the last of them does.
     turn: Option<oneshot::Receiver<()>>,
+    /// Told of each answer.
+    heard: watch::Sender<()>,
 }
 
 impl<'d> Flying<'d> {
+    /// With what a connection has sent already.
+    fn behind(own: &'d mut dyn Destination, sent: VecDeque<Batch>) -> Self {
+        let (done, next) = oneshot::channel();
+        let heard = watch::Sender::default();
+        let carried = FuturesOrdered::new();
+        let (batches, ended) = (VecDeque::new(), VecDeque::new());
+        let mut flying = Self { carried, batches, ended, turn: Some(next), heard };
+        let (n, heard) = (sent.len(), flying.heard.clone());
+        flying.batches.push_back(sent);
+        flying.carried.push_back(Box::pin(async move {
+            let mut answers = Vec::new();
+            while answers.len() < n && !answers.last().is_some_and(broke) {
+                answers.push(own.appended().await);
+                heard.send_replace(());
+            }
+            let _ = done.send(());
+            Carried { hand: Hand::Own(own), answers, impatient: false }
+        }));
+        flying
+    }
+
     fn send(&mut self, batch: Batch, hand: Hand<'d>, folder: FolderName, appends: Vec<Append>) {
         let (done, next) = oneshot::channel();
         let turn = self.turn.replace(next);
-        self.carried.push_back(Box::pin(carry(hand, folder, appends, turn, done)));
-        self.batches.push_back(batch);
+        let heard = self.heard.clone();
+        self.carried.push_back(Box::pin(carry(hand, folder, appends, turn, heard, done)));
+        self.batches.push_back(VecDeque::from([batch]));
     }
 
     fn is_empty(&self) -> bool {
@@ -102,7 +169,7 @@ impl<'d> Flying<'d> {
     }
 
     /// The first of those that are under way, when it has ended.
-    async fn next(&mut self) -> Option<(Batch, Carried<'d>)> {
+    async fn next(&mut self) -> Option<(VecDeque<Batch>, Carried<'d>)> {
         let carried = match self.ended.pop_front() {
             Some(carried) => carried,
             None => self.carried.next().await?,
@@ -111,18 +178,36 @@ impl<'d> Flying<'d> {
     }
 }
 
+const fn broke(answer: &platform::Result<Appended>) -> bool {
+    matches!(answer, Err(_) | Ok(Appended::Cut(..)))
+}
+
 async fn carry(
     mut hand: Hand<'_>,
     folder: FolderName,
     appends: Vec<Append>,
     turn: Option<oneshot::Receiver<()>>,
+    heard: watch::Sender<()>,
     done: oneshot::Sender<()>,
 ) -> Carried<'_> {
     let mut impatient = false;
+    let mut hears = heard.subscribe();
     let waits = async {
-        if let Some(turn) = turn {
-            // Whoever was before is done, however that ended.
-            impatient = timeout(PATIENCE, turn).await.is_err();
+        let Some(mut turn) = turn else { return };
+        hears.mark_unchanged();
+        loop {
+            tokio::select! {
+                biased;
+                // Whoever was before is done, however that ended.
+                _ = &mut turn => return,
+                heard = timeout(PATIENCE, hears.changed()) => match heard {
+                    Ok(_) => {}
+                    Err(_) => {
+                        impatient = true;
+                        return;
+                    }
+                },
+            }
         }
     };
     let turn: Turn<'_> = Box::pin(waits);
@@ -131,103 +216,107 @@ async fn carry(
         Ok(()) => destination.appended().await,
         Err(error) => Err(error),
     };
+    heard.send_replace(());
     let _ = done.send(());
-    Carried { hand, answer, impatient }
+    Carried { hand, answers: vec![answer], impatient }
 }
+
+/// Lanes that are about to help, and the folder being opened on them.
+type Hiring = FuturesUnordered<BoxFuture<'static, Option<Box<Lane>>>>;
 
 impl Copy<'_> {
     /// Copies what comes in, for as long as there is somebody to help and all goes smoothly. What is
-    /// left when it ends is in `growing` and in the inbox.
+    /// left when it ends is in `writing`, and nothing is under way.
     pub(super) async fn write_together(
         &mut self,
         own: &mut dyn Destination,
         wanted: &mut Wanted,
-        inbox: &mut Inbox<'_>,
-        growing: &mut Vec<Parcel>,
-        missing: &mut IdSet,
-        changes: &mut Vec<Change>,
+        share: Share,
+        writing: &mut Writing<'_>,
     ) -> Result<(), Error> {
-        let mut flying = Flying {
-            carried: FuturesOrdered::new(),
-            batches: VecDeque::new(),
-            ended: VecDeque::new(),
-            turn: None,
-        };
-        let (mut idle, mut hands) = (vec![Hand::Own(&mut *own)], 1);
+        let mut flying = Flying::behind(&mut *own, std::mem::take(&mut writing.flying));
+        let (mut idle, mut hiring, mut helpers) = (Vec::new(), Hiring::new(), 0);
         let (mut unclear, mut error) = (Vec::new(), None);
-        let mut open = true;
         loop {
             let goes_on = !self.alone
                 && !self.job.stop.is_cancelled()
-                && !inbox.recalled.is_cancelled()
+                && !writing.inbox.recalled.is_cancelled()
                 && self.job.allowance.spent().is_none();
             while goes_on && let Some(lane) = wanted.take() {
-                match flying.meanwhile(self.hired(lane)).await {
-                    Some(hand) => {
-                        idle.push(hand);
-                        hands += 1;
-                    }
-                    None => continue,
-                }
+                let (folder, epoch) = (self.job.place.name.clone(), self.opened.epoch);
+                hiring.push(Box::pin(hired(Box::new(lane), folder, epoch)));
+                helpers += 1;
             }
             while let Some(at) = idle.iter().position(Hand::is_recalled) {
-                hands -= 1;
+                helpers -= 1;
                 if let Hand::Lent(lane) = idle.swap_remove(at) {
                     lane.close();
                 }
             }
-            let goes_on = goes_on && hands > 1;
+            let goes_on = goes_on && helpers > 0;
             if !goes_on {
                 dismiss(&mut idle, wanted);
             }
-            while goes_on && open && !is_share(growing) {
-                match inbox.receive.try_recv() {
-                    Ok(message) => growing.extend(self.take(message, missing, changes)),
+            while goes_on && writing.open && !share.is_full(&writing.growing) {
+                match writing.inbox.receive.try_recv() {
+                    Ok(message) => self.receive(message, writing),
                     Err(mpsc::error::TryRecvError::Empty) => break,
-                    Err(mpsc::error::TryRecvError::Disconnected) => open = false,
+                    Err(mpsc::error::TryRecvError::Disconnected) => writing.open = false,
                 }
             }
-            let eager = flying.is_empty() || !open || is_share(growing);
-            if !growing.is_empty()
+            let eager = flying.is_empty() || !writing.open || share.is_full(&writing.growing);
+            if !writing.growing.is_empty()
                 && eager
                 && let Some(hand) = idle.pop()
             {
-                let batch = self.depart(std::mem::take(growing), changes);
+                let parcels = std::mem::take(&mut writing.growing);
+                let batch = self.depart(parcels, &mut writing.changes);
                 let appends = self.appends(&batch);
-                flying.meanwhile(self.tell(std::mem::take(changes))).await?;
+                flying.meanwhile(self.tell(std::mem::take(&mut writing.changes))).await?;
                 flying.send(batch, hand, self.job.place.name.clone(), appends);
                 continue;
             }
-            let takes_more = goes_on && open && !is_share(growing);
+            let takes_more = goes_on && writing.open && !share.is_full(&writing.growing);
             tokio::select! {
                 biased;
-                Some((batch, carried)) = flying.next() => {
+                Some((batches, carried)) = flying.next() => {
                     if carried.impatient {
                         tracing::info!(folder = %self.job.place.path, "the destination does not let several connections fill a folder together; going on with one");
                         self.alone = true;
                         wanted.close();
                     }
-                    let (rest, failed) = self.arrive(batch, carried.answer, changes);
-                    self.alone |= rest.is_some() || failed.is_some() || self.refusals > 0;
+                    let (mut answers, mut failed) = (carried.answers.into_iter(), None);
+                    for batch in batches {
+                        let (rest, error) = match answers.next() {
+                            Some(answer) => self.arrive(batch, answer, &mut writing.changes),
+                            None => (Some(batch), None),
+                        };
+                        unclear.extend(rest);
+                        failed = failed.or(error);
+                    }
+                    self.alone |= !unclear.is_empty() || failed.is_some() || self.refusals > 0;
                     match (&failed, carried.hand) {
                         (None, hand) => idle.push(hand),
                         // Whatever is wrong with the connection, nobody else is to have it.
                         (Some(_), Hand::Lent(lane)) => lane.close(),
                         (Some(_), Hand::Own(_)) => {}
                     }
-                    unclear.extend(rest);
                     error = error.or(failed);
                 }
-                message = inbox.receive.recv(), if takes_more => match message {
-                    Some(message) => growing.extend(self.take(message, missing, changes)),
-                    None => open = false,
+                Some(hired) = hiring.next() => match hired {
+                    Some(lane) => idle.push(Hand::Lent(lane)),
+                    None => helpers -= 1,
+                },
+                message = writing.inbox.receive.recv(), if takes_more => match message {
+                    Some(message) => self.receive(message, writing),
+                    None => writing.open = false,
                 },
                 else => break,
             }
         }
         dismiss(&mut idle, wanted);
         drop((idle, flying));
-        self.resolve(own, unclear, error, changes).await
+        self.resolve(own, unclear, error, &mut writing.changes).await
     }
 
     async fn tell(&self, changes: Vec<Change>) -> Result<(), Error> {
@@ -235,22 +324,17 @@ impl Copy<'_> {
         self.job.allowance.keep(&self.job.context, false).await?;
         Ok(())
     }
+}
 
-    /// A lane that helps from now on, if it can.
-    async fn hired<'d>(&self, mut lane: Lane) -> Option<Hand<'d>> {
-        match lane.destination.open(&self.job.place.name).await {
-            Ok(opened) if opened.epoch == self.opened.epoch => Some(Hand::Lent(Box::new(lane))),
-            Ok(_) => {
-                lane.close();
-                None
-            }
-            Err(error) => {
-                tracing::debug!(%error, "a connection that was to help cannot");
-                lane.close();
-                None
-            }
-        }
+/// A lane that helps from now on, if it can.
+async fn hired(mut lane: Box<Lane>, folder: FolderName, epoch: Epoch) -> Option<Box<Lane>> {
+    match lane.destination.open(&folder).await {
+        Ok(opened) if opened.epoch == epoch => return Some(lane),
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "a connection that was to help cannot"),
     }
+    lane.close();
+    None
 }
 
 /// They are not needed here any more.
@@ -262,6 +346,38 @@ fn dismiss(idle: &mut Vec<Hand<'_>>, wanted: &Wanted) {
     }
 }
 
-fn is_share(growing: &[Parcel]) -> bool {
-    amount_to(growing, SHARE_MESSAGES, SHARE_BYTES)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn share(turn: Duration, pace: &Pace, left: u64) -> Option<(usize, usize)> {
+        Share::worth(turn, pace, left).map(|Share(amount)| (amount.messages, amount.bytes))
+    }
+
+    /// Of a server that takes so many messages of 10 kB in 100 ms.
+    fn pace(messages: usize) -> Pace {
+        Pace::of(Amount { messages, bytes: messages * 10_000 }, 100 * MS)
+    }
+
+    #[test]
+    fn where_turns_cost_nothing_batches_are_small() {
+        assert_eq!(share(2 * MS, &Pace::default(), 5000), Some((50, 1 << 20)));
+        assert_eq!(share(2 * MS, &Pace::default(), 99), None, "too few");
+    }
+
+    #[test]
+    fn over_a_long_line_a_batch_is_what_one_connection_does_in_six_turns() {
+        assert_eq!(share(50 * MS, &Pace::default(), 5000), None, "nobody knows yet");
+        assert_eq!(share(50 * MS, &pace(50), 5000), Some((150, 1_500_000)));
+        assert_eq!(share(50 * MS, &pace(50), 299), None, "too few");
+        assert_eq!(share(50 * MS, &pace(5), 5000), Some((50, 1 << 20)), "not for ever");
+        assert_eq!(share(200 * MS, &pace(50), 5000), Some((500, 4 << 20)), "not without bounds");
+    }
+
+    #[test]
+    fn where_turns_take_longer_than_the_work_one_connection_is_left_alone() {
+        assert_eq!(share(200 * MS, &pace(170), 5000), None);
+    }
 }
