@@ -307,19 +307,22 @@ async fn changes_are_the_same_with_qresync_with_condstore_and_with_neither() {
                         flag(3, seen.clone(), seen.clone()),
                         flag(999, seen, Flags::NONE),
                     ],
+                    None,
                 )
                 .await
                 .unwrap(),
-            3 => to.remove(&folder, epoch, &IdSet::range(ItemId(5), ItemId(7))).await.unwrap(),
+            3 => {
+                to.remove(&folder, epoch, &IdSet::range(ItemId(5), ItemId(7)), None).await.unwrap()
+            }
             4 => {
                 fill(&mut *to, &folder, (0..3).map(append).collect()).await;
                 // One that comes and goes between two looks, and one that was known.
                 let both = [ItemId(22), ItemId(12)].into_iter().collect();
-                to.remove(&folder, epoch, &both).await.unwrap();
+                to.remove(&folder, epoch, &both, None).await.unwrap();
             }
             6 => {
                 let all = IdSet::range(ItemId(1), ItemId(100));
-                to.remove(&folder, epoch, &all).await.unwrap();
+                to.remove(&folder, epoch, &all, None).await.unwrap();
             }
             _ => {}
         }
@@ -354,7 +357,7 @@ async fn a_change_of_flags_alone_is_noticed_before_a_survey() {
     let changes = source.changes(&inbox(), None).await.unwrap();
     let add = Flags::NONE.with(SystemFlag::Flagged);
     let change = FlagChange { id: ItemId(1), add, remove: Flags::NONE };
-    to.store_flags(&inbox(), changes.epoch, &[change]).await.unwrap();
+    to.store_flags(&inbox(), changes.epoch, &[change], None).await.unwrap();
     let statuses = source.folders().await.unwrap();
     let status = statuses.iter().find(|s| s.folder.name == inbox()).unwrap();
     assert!(!source.unchanged(&changes.cursor, status));
@@ -525,7 +528,7 @@ async fn messages_are_moved_and_the_new_places_are_told() {
         assert_eq!(to.list(&inbox()).await.unwrap().1.len(), 3);
 
         let stale = drover::model::Epoch(opened.epoch.0 + 1);
-        let refused = to.remove(&inbox(), stale, &IdSet::range(ItemId(1), ItemId(9))).await;
+        let refused = to.remove(&inbox(), stale, &IdSet::range(ItemId(1), ItemId(9)), None).await;
         assert!(matches!(refused, Err(Error::EpochChanged(_))));
         assert_eq!(to.list(&inbox()).await.unwrap().1.len(), 3);
     }
@@ -537,7 +540,7 @@ async fn without_uidplus_a_removal_only_marks() {
     let mut to = server.destination("marks", &["UIDPLUS"]).await;
     fill(&mut *to, &inbox(), vec![append(0), append(1)]).await;
     let epoch = to.open(&inbox()).await.unwrap().epoch;
-    to.remove(&inbox(), epoch, &IdSet::range(ItemId(1), ItemId(1))).await.unwrap();
+    to.remove(&inbox(), epoch, &IdSet::range(ItemId(1), ItemId(1)), None).await.unwrap();
     let items = to.list(&inbox()).await.unwrap().1;
     let marked: Vec<bool> = items
         .iter()

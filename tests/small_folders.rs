@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use drover::sync::{Error, Side};
 use support::mail::Mail;
@@ -189,4 +190,90 @@ async fn a_folder_that_its_user_removed_is_made_again_for_new_mail_and_holds_up_
     assert_eq!(there, ["second 1 of 5", "second 2 of 5"]);
     let there = subjects(&mut world.at_destination(), &name(6));
     assert_eq!(there.len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_next_folder_is_opened_while_changes_of_this_one_are_answered() {
+    for (verb, change) in [("UID STORE", "+FLAGS (\\Flagged)"), ("UID EXPUNGE", "")] {
+        let (mut world, _here, there) = small_folders(Dovecot::start()).await;
+        world.mailbox.carry.deletes = true;
+        world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+        world.seed().await;
+        for n in 0..FOLDERS {
+            match verb {
+                "UID STORE" => world.at_source().store(&name(n), &[1], change),
+                _ => world.at_source().expunge_uids(&name(n), &[1]),
+            }
+        }
+        let (before, next) = (there.heard().len(), AtomicBool::new(false));
+        let (proxy, were_opened) = (there.clone(), Arc::new(next));
+        let noted = Arc::clone(&were_opened);
+        let hold = What::call(move || {
+            for _ in 0..200 {
+                let heard = &proxy.heard()[before..];
+                if heard.iter().filter(|line| line.contains("SELECT \"Small ")).count() > 1 {
+                    noted.store(true, Ordering::SeqCst);
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Then::GoOn
+        });
+        there.set(When::verb(verb).answered(), hold);
+        world.delta().await;
+        assert!(were_opened.load(Ordering::SeqCst), "{verb}: {:?}", &there.heard()[before..]);
+        world.assert_same();
+        assert!(world.delta().await.quiet);
+    }
+}
+
+/// Dovecot 2.3 says OK to both otherwise, and what was marked may stay, if another connection removes
+/// something from the folder meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_expunged_before_the_server_has_said_that_it_is_marked() {
+    let (mut world, _here, there) = small_folders(Dovecot::start()).await;
+    world.mailbox.carry.deletes = true;
+    world.mailbox.carry.max_delete = MaxDelete::Percent(100.0);
+    world.seed().await;
+    (0..FOLDERS).for_each(|n| world.at_source().expunge_uids(&name(n), &[1]));
+    let (proxy, came_early) = (there.clone(), Arc::new(AtomicBool::new(false)));
+    let noted = Arc::clone(&came_early);
+    let hold = What::call(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        let last = proxy.heard().pop().unwrap_or_default();
+        noted.store(!last.contains("UID STORE"), Ordering::SeqCst);
+        Then::GoOn
+    });
+    there.set(When::verb("UID STORE").answered(), hold);
+    world.delta().await;
+    assert!(!came_early.load(Ordering::SeqCst), "{:?}", there.heard());
+    world.assert_same();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_only_changes_at_the_destination_is_shared_by_connections_too() {
+    let mut world = World::mirroring().await;
+    for n in 0..FOLDERS {
+        world.at_source().create(&name(n));
+    }
+    deliver(&world, "first");
+    let there = world.tap_destination();
+    world.seed().await;
+    for deed in ["flags", "moves", "removals"] {
+        for n in 0..FOLDERS {
+            let mut here = world.at_source();
+            let ids = here.uids(&name(n));
+            let (first, last) = (ids[0], ids[ids.len() - 1]);
+            match deed {
+                "flags" => here.store(&name(n), &[first], "+FLAGS (\\Flagged)"),
+                "moves" => here.uid_move(&name(n), &[first], &name((n + 1) % FOLDERS)),
+                _ => here.expunge_uids(&name(n), &[last]),
+            }
+        }
+        let before = there.connections();
+        world.delta().await;
+        assert!(there.connections() - before > 1, "{deed}");
+        world.assert_same_but(&Options::any_order());
+        assert!(world.delta().await.quiet, "{deed}");
+    }
 }

@@ -55,7 +55,8 @@ impl Drover {
                 "[[mailboxes]]\nsource = \"{}\"\ndestination = \"{}\"\n",
                 source.user, destination.user
             );
-            write(&format!("definitions/m{n}.toml"), format!("{from}{to}{mailbox}"));
+            let sync = "[sync]\ndeletes = \"carry\"\nmax_delete = \"100%\"\n";
+            write(&format!("definitions/m{n}.toml"), format!("{from}{to}{mailbox}{sync}"));
         }
         Self { dir }
     }

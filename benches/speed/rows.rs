@@ -235,30 +235,36 @@ impl Bench {
         self.goal("drover: far / near", far.over(near), "", Goal::AtMost(most));
     }
 
-    /// Many folders with a few messages each: how many round trips a seed waits for, and a delta with
-    /// something new in each.
+    /// Many folders with a few messages each: how many round trips a seed waits for, and deltas with
+    /// something new in each, other flags, less, something from another.
     fn folders(&mut self, name: &str) {
         heading(&format!("{name}: 25 and 200 folders of 5 messages, 50 ms round trip"));
         let [few, many] = [25, 200].map(|n| self.round_trips(n));
-        for (what, few, many) in [("seed", few[0], many[0]), ("delta", few[1], many[1])] {
-            figure(&format!("{what}: round trips, 25 folders"), few, "");
-            figure(&format!("{what}: round trips, 200 folders"), many, "");
-            self.goal(&format!("{what}: many / few"), many / few, "", Goal::AtMost(2.0));
+        for (n, what) in ["seed", "news", "flags", "removals", "moves"].into_iter().enumerate() {
+            figure(&format!("{what}: round trips, 25 folders"), few[n], "");
+            figure(&format!("{what}: round trips, 200 folders"), many[n], "");
+            let (ratio, value) = (format!("{what}: many / few"), many[n] / few[n]);
+            match what {
+                "seed" | "news" => self.goal(&ratio, value, "", Goal::AtMost(2.0)),
+                // What changes messages waits until it is known which folder is open.
+                _ => figure(&ratio, value, ""),
+            }
         }
     }
 
-    /// Of a seed, and of a delta.
-    fn round_trips(&mut self, folders: usize) -> [f64; 2] {
+    /// Of a seed, and of deltas.
+    fn round_trips(&mut self, folders: usize) -> [f64; 5] {
         let pair = Pair::new(Medium::Memory, Rules::All);
         let far = [&pair.source, &pair.destination].map(|s| Delay::before(s.port(), millis(50)));
         let names: Vec<String> = (0..folders).map(|n| format!("Folder {n:03}")).collect();
-        let mail = SMALL.of(6).make().folders.into_iter().flat_map(|(_, mail)| mail);
+        let mail = SMALL.of(6 * folders).make().folders.into_iter().flat_map(|(_, mail)| mail);
         let mail: Vec<Mail> = mail.collect();
-        let mut series: [Series; 4] = Default::default();
+        let mail = || names.iter().zip(mail.chunks(6));
+        let mut series: [[Series; 2]; 5] = Default::default();
         for _ in 0..self.rounds {
             let from = self.account();
             let mut at = pair.source.connect(&from);
-            for name in &names {
+            for (name, mail) in mail() {
                 at.create(name);
                 at.append_many(name, &mail[..5]);
             }
@@ -268,16 +274,22 @@ impl Bench {
                 (side(far[0].port(), &from), side(far[1].port(), &self.account())),
             ];
             let passes = passes.map(|(source, destination)| pair.drover(source, destination));
-            for (n, drover) in passes.iter().enumerate() {
-                series[n].0.push(drover.pass(&["m0"]).wall);
-            }
-            names.iter().for_each(|name| drop(at.append_many(name, &mail[5..])));
-            for (n, drover) in passes.iter().enumerate() {
-                series[2 + n].0.push(drover.pass(&["m0"]).wall);
+            for (n, series) in series.iter_mut().enumerate() {
+                for ((name, mail), next) in mail().zip(names.iter().cycle().skip(1)) {
+                    match n {
+                        0 => {}
+                        1 => drop(at.append_many(name, &mail[5..])),
+                        2 => at.store(name, &[1, 2], "+FLAGS (\\Flagged)"),
+                        3 => at.expunge_uids(name, &[2, 4]),
+                        _ => at.uid_move(name, &[3], next),
+                    }
+                }
+                for (series, drover) in series.iter_mut().zip(&passes) {
+                    series.0.push(drover.pass(&["m0"]).wall);
+                }
             }
         }
-        let [near, far, near_delta, far_delta] = &series;
-        [(near, far), (near_delta, far_delta)].map(|(n, f)| (f.median() - n.median()) / 0.05)
+        series.map(|[near, far]| (far.median() - near.median()) / 0.05)
     }
 
     fn nothing(&mut self, name: &str, herd: Herd) {

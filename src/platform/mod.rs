@@ -442,12 +442,14 @@ pub trait Destination: Account {
     /// up, and what became of them only the destination tells.
     async fn renew(&mut self, broken: bool) -> Result<bool>;
 
-    /// Changes flags of messages of the opened folder. Messages that are gone are no error.
+    /// Changes flags of messages of the opened folder. Messages that are gone are no error. `then`
+    /// is the folder that will be opened next, as with [`Destination::announce`].
     async fn store_flags(
         &mut self,
         folder: &FolderName,
         epoch: Epoch,
         changes: &[FlagChange],
+        then: Option<&FolderName>,
     ) -> Result<()>;
 
     /// Moves messages of one folder to another, in order. Answers where each landed, `None` for
@@ -471,8 +473,15 @@ pub trait Destination: Account {
     ) -> Result<Vec<Option<ItemId>>>;
 
     /// Removes exactly these messages (UID EXPUNGE, RFC 4315; never a bare EXPUNGE). Gone ones
-    /// are no error.
-    async fn remove(&mut self, folder: &FolderName, epoch: Epoch, ids: &IdSet) -> Result<()>;
+    /// are no error. `then` is the folder that will be opened next, as with
+    /// [`Destination::announce`].
+    async fn remove(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        ids: &IdSet,
+        then: Option<&FolderName>,
+    ) -> Result<()>;
 }
 
 /// How drover behaves towards every server.

@@ -9,7 +9,7 @@ use super::copy::{Copy, Left};
 use super::diff::item_flags;
 use super::job::{Ended, Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination, at_source};
-use super::plan::{Arrival, Departed, Departure, FlagCarry, FolderPlan, Target};
+use super::plan::{Arrival, Departed, FlagCarry, FolderPlan, Target};
 use super::{Error, renewed};
 
 impl Job {
@@ -31,7 +31,7 @@ impl Job {
             f.arrivals.iter().any(arrives)
                 || !f.flags.is_empty()
                 || !f.relocations.is_empty()
-                || f.departures.iter().any(|d| matches!(d, Departure::Remove(_)))
+                || f.removes() > 0
         };
         if self.folders.iter().any(touched) {
             if !self.announced {
@@ -241,9 +241,8 @@ impl Job {
     /// What is left to do once all that arrives in a folder is there.
     fn left_after(&self, folder: usize) -> Left {
         let mut later = self.folders.iter().skip(folder + 1);
-        let removes =
-            |f: &FolderPlan| f.departures.iter().any(|d| matches!(d, Departure::Remove(_)));
-        let deeds = |f: &FolderPlan| !f.flags.is_empty() || !f.relocations.is_empty() || removes(f);
+        let deeds =
+            |f: &FolderPlan| !f.flags.is_empty() || !f.relocations.is_empty() || f.removes() > 0;
         if later.clone().any(|f| f.arrivals.iter().any(|a| copied(a).is_some())) {
             Left::Copies
         } else if self.folders.iter().any(deeds) || later.any(|f| !f.arrivals.is_empty()) {
@@ -251,6 +250,31 @@ impl Job {
         } else {
             Left::Nothing
         }
+    }
+
+    /// Are a folder's flags the last that is changed at the destination?
+    pub(super) fn ends_with_flags(&self, folder: usize) -> bool {
+        let mut later = self.folders.iter().skip(folder + 1);
+        let lands = |f: &FolderPlan| !f.arrivals.is_empty() || !f.relocations.is_empty();
+        !later.any(|f| lands(f) || !f.flags.is_empty())
+            && !self.folders.iter().any(|f| f.removes() > 0)
+    }
+
+    /// Are a folder's removals?
+    pub(super) fn ends_with_removals(&self, folder: usize) -> bool {
+        let mut from = self.folders.iter().skip(folder).map(|f| f.removes() > 0);
+        from.next() == Some(true) && !from.any(|removes| removes)
+    }
+
+    /// Where the lane goes next, if this is the last that its destination does here, and the source may
+    /// begin with it.
+    pub(super) async fn next_place(&self, lane: &mut Lane, is_last: bool) -> Option<FolderName> {
+        if !is_last || lane.recalled.is_cancelled() {
+            return None;
+        }
+        let Lane { source, upcoming, .. } = lane;
+        upcoming.begin(source.as_mut()).await;
+        upcoming.place().cloned()
     }
 
     /// Books known messages under their new source ids.

@@ -126,11 +126,12 @@ impl Crew<'_> {
     }
 }
 
-/// How many lanes the jobs are worth: one each, a few slight ones together, unless there are more
-/// anyway. A job that moves nothing over the wire is not worth a connection.
+/// How many lanes the jobs are worth: one each, a few together where they are slight or nothing is
+/// copied, unless there are more anyway. A job that says nothing to the servers is not worth a connection.
 fn worth(jobs: &[Job], bundles: bool, promised: usize) -> usize {
     let heavy = jobs.iter().filter(|job| job.weight() > 0);
-    let (slight, others): (Vec<_>, Vec<_>) = heavy.partition(|job| bundles && job.is_slight());
+    let (slight, others): (Vec<_>, Vec<_>) =
+        heavy.partition(|job| (bundles && job.is_slight()) || job.is_deeds_alone());
     let wanted = others.len() + slight.len().div_ceil(FEW);
     wanted.max(promised + 1).min(others.len() + slight.len())
 }

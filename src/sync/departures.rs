@@ -13,7 +13,7 @@ use chrono::Utc;
 use crate::ledger::{
     Change, Deed, FolderNo, Intent, IntentItem, MailboxLedger, Place, PlaceNo, Record, Retired,
 };
-use crate::model::{Epoch, IdSet, ItemId};
+use crate::model::{Epoch, FolderName, IdSet, ItemId};
 use crate::platform;
 
 use super::Error;
@@ -25,10 +25,12 @@ use super::plan::Departure;
 impl Job {
     /// Books messages that left the source, and removes the copies the definition says to.
     pub(super) async fn depart(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
+        let then = self.next_place(lane, self.ends_with_removals(folder)).await;
         let departures = std::mem::take(&mut self.folders[folder].departures);
         let no = self.folders[folder].no;
-        self.tally.removed +=
-            depart(&self.ledger, lane, &self.places, &self.intents, no, departures).await?;
+        let Self { ledger, places, intents, .. } = self;
+        let then = then.as_ref();
+        self.tally.removed += depart(ledger, lane, places, intents, no, departures, then).await?;
         let moot = std::mem::take(&mut self.folders[folder].moot_failures);
         if !moot.is_empty() {
             self.commit(vec![Change::DropFailures(no, moot)]).await?;
@@ -38,6 +40,7 @@ impl Job {
 }
 
 /// Books departures of a folder, removing copies where planned. Answers how many were removed.
+/// `then` is opened next.
 pub(crate) async fn depart(
     ledger: &MailboxLedger,
     lane: &mut Lane,
@@ -45,6 +48,7 @@ pub(crate) async fn depart(
     intents: &AtomicU64,
     no: FolderNo,
     departures: Vec<Departure>,
+    then: Option<&FolderName>,
 ) -> Result<u64, Error> {
     let mut removed = 0;
     let mut removals: BTreeMap<PlaceNo, Vec<Record>> = BTreeMap::new();
@@ -55,23 +59,28 @@ pub(crate) async fn depart(
             Departure::Retire(record) => retired.push(record),
         }
     }
-    for (place, records) in removals {
-        let place = places.get(&place);
-        let (Some(place), Some(epoch)) = (place, place.and_then(|p| p.epoch)) else { continue };
-        for step in records.chunks(STEP) {
-            let ids: IdSet = step.iter().filter_map(|r| r.at).collect();
-            let intent = intents.fetch_add(1, Ordering::Relaxed);
-            ledger.commit(vec![removal(intent, place.no, epoch, no, step)]).await?;
-            match lane.destination.remove(&place.name, epoch, &ids).await {
-                // Its user removed the folder, or made it anew: nothing of ours is there.
-                Ok(()) | Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {
-                }
-                Err(error) => return Err(at_destination(error)),
-            }
-            let ids = step.iter().map(|r| r.id).collect();
-            ledger.commit(vec![Change::DropRecords(no, ids), Change::DropIntent(intent)]).await?;
-            removed += step.len() as u64;
+    let mut steps = Vec::new();
+    for (place, records) in &removals {
+        if let Some(place) = places.get(place)
+            && let Some(epoch) = place.epoch
+        {
+            steps.extend(records.chunks(STEP).map(|step| (place, epoch, step)));
         }
+    }
+    let mut steps = steps.into_iter().peekable();
+    while let Some((place, epoch, step)) = steps.next() {
+        let then = then.filter(|_| steps.peek().is_none());
+        let ids: IdSet = step.iter().filter_map(|r| r.at).collect();
+        let intent = intents.fetch_add(1, Ordering::Relaxed);
+        ledger.commit(vec![removal(intent, place.no, epoch, no, step)]).await?;
+        match lane.destination.remove(&place.name, epoch, &ids, then).await {
+            // Its user removed the folder, or made it anew: nothing of ours is there.
+            Ok(()) | Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {}
+            Err(error) => return Err(at_destination(error)),
+        }
+        let ids = step.iter().map(|r| r.id).collect();
+        ledger.commit(vec![Change::DropRecords(no, ids), Change::DropIntent(intent)]).await?;
+        removed += step.len() as u64;
     }
     for step in retired.chunks(STEP) {
         let mut changes: Vec<Change> = step.iter().map(|r| Change::Retire(retire(r))).collect();

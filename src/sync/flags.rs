@@ -13,6 +13,13 @@ use super::job::{Job, STEP};
 use super::lane::{Lane, at_destination};
 use super::plan::FlagCarry;
 
+/// Where flags change.
+struct Spot<'a> {
+    place: PlaceNo,
+    name: &'a FolderName,
+    opened: &'a Opened,
+}
+
 impl Job {
     /// A known message that came from elsewhere may have changed its flags on the way.
     pub(super) fn flag_later(&mut self, folder: usize, record: &Record, item: &Item) {
@@ -30,6 +37,10 @@ impl Job {
         folder: usize,
         opened: &Opened,
     ) -> Result<(), Error> {
+        if self.folders[folder].flags.is_empty() {
+            return Ok(());
+        }
+        let then = self.next_place(lane, self.ends_with_flags(folder)).await;
         let no = self.folders[folder].no;
         let flags = std::mem::take(&mut self.folders[folder].flags);
         let (here, moved_away): (Vec<_>, Vec<_>) =
@@ -45,7 +56,8 @@ impl Job {
             let name = place.name.clone();
             match lane.destination.open(&name).await {
                 Ok(there) if there.epoch == epoch => {
-                    self.carry_flags(lane, no, place.no, &name, &there, &flags).await?;
+                    let to = Spot { place: place.no, name: &name, opened: &there };
+                    self.carry_flags(lane, no, to, &flags, None).await?;
                 }
                 // Its user removed the folder, or made it anew: nothing of ours is there.
                 Ok(_) | Err(platform::Error::FolderGone(_)) => {}
@@ -53,22 +65,25 @@ impl Job {
             }
         }
         let name = self.place.name.clone();
-        self.carry_flags(lane, no, self.place.no, &name, opened, &here).await
+        let to = Spot { place: self.place.no, name: &name, opened };
+        self.carry_flags(lane, no, to, &here, then.as_ref()).await
     }
 
     /// Carries flag changes of copies in one place. What is stored and not booked yet stands in
     /// an intent: should the source change its mind before the next pass, the base would not
-    /// tell that there is anything to take back.
+    /// tell that there is anything to take back. `then` is opened next.
     async fn carry_flags(
         &mut self,
         lane: &mut Lane,
         no: FolderNo,
-        place: PlaceNo,
-        name: &FolderName,
-        opened: &Opened,
+        to: Spot<'_>,
         flags: &[FlagCarry],
+        then: Option<&FolderName>,
     ) -> Result<(), Error> {
-        for step in flags.chunks(STEP) {
+        let Spot { place, name, opened } = to;
+        let mut steps = flags.chunks(STEP).peekable();
+        while let Some(step) = steps.next() {
+            let then = then.filter(|_| steps.peek().is_none());
             let lost = &mut self.lost_keywords;
             let change = |f: &FlagCarry| {
                 let add = kept(&f.now.minus(&f.record.flags), &opened.keywords, lost);
@@ -90,7 +105,7 @@ impl Job {
                 items: step.iter().filter_map(item).collect(),
             })])
             .await?;
-            let stored = lane.destination.store_flags(name, opened.epoch, &changes).await;
+            let stored = lane.destination.store_flags(name, opened.epoch, &changes, then).await;
             stored.map_err(at_destination)?;
             let booked = step.iter().map(|f| Record { flags: f.now.clone(), ..f.record.clone() });
             self.commit(vec![Change::DropIntent(intent), Change::PutRecords(no, booked.collect())])

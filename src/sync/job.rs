@@ -92,9 +92,14 @@ impl Job {
     pub(crate) fn weight(&self) -> u64 {
         let one = |f: &FolderPlan| {
             let (messages, bytes) = f.copies();
-            bytes + 2_000 * (messages + f.flags.len() as u64)
+            bytes + 2_000 * (messages + f.deeds())
         };
         self.folders.iter().map(one).sum()
+    }
+
+    /// Is nothing copied, only changed at the destination?
+    pub(crate) fn is_deeds_alone(&self) -> bool {
+        self.folders.iter().all(|f| f.copies().0 == 0)
     }
 
     /// Is it a few messages to copy, and nothing of which the order matters besides? Such jobs are

@@ -313,7 +313,8 @@ impl Pass<'_> {
         for folder in plan.closed {
             let no = folder.no;
             tally.removed +=
-                depart(self.ledger, &mut lane, &places, &intents, no, folder.departures).await?;
+                depart(self.ledger, &mut lane, &places, &intents, no, folder.departures, None)
+                    .await?;
             changes.push(Change::DropFolder(no));
         }
         changes.extend(settled.into_iter().map(Change::DropIntent));

@@ -293,6 +293,17 @@ impl FolderPlan {
         })
     }
 
+    /// Messages of which something is changed at the destination, that are not carried over.
+    pub(crate) fn deeds(&self) -> u64 {
+        let changes = |arrival: &&Arrival| match arrival {
+            Arrival::Move { .. } | Arrival::Again { .. } => true,
+            Arrival::Adopt { add, remove, .. } => !add.is_empty() || !remove.is_empty(),
+            Arrival::Copy(_) | Arrival::Refile { .. } => false,
+        };
+        let arrivals = self.arrivals.iter().filter(changes).count();
+        (arrivals + self.flags.len() + self.relocations.len()) as u64 + self.removes()
+    }
+
     fn summary(&self, renames: &[Rename]) -> FolderSummary {
         let count = |f: fn(&Arrival) -> bool| self.arrivals.iter().filter(|a| f(a)).count() as u64;
         let (copy, copy_bytes) = self.copies();
@@ -314,7 +325,8 @@ impl FolderPlan {
         }
     }
 
-    fn removes(&self) -> u64 {
+    /// Messages that are removed at the destination.
+    pub fn removes(&self) -> u64 {
         self.departures.iter().filter(|d| matches!(d, Departure::Remove(_))).count() as u64
     }
 }

@@ -203,11 +203,10 @@ async fn store_late(
     }
     session.write_into(&shelf.name, shelf.epoch).await?;
     let stores = alike.iter().flat_map(|(flags, ids)| {
-        let store = move |set| format!("UID STORE {set} +FLAGS.SILENT ({flags})");
-        session.sets(ids).into_iter().map(store)
+        session.sets(ids).into_iter().map(move |set| Command::store(&set, '+', flags))
     });
     let stores = stores.collect();
-    match session.store(stores).await {
+    match session.change(stores, None).await {
         // The messages are there; a flag is not worth the pass.
         Err(error @ Error::Refused { .. }) => {
             tracing::warn!(folder = %session.shown(&shelf.name), %error, "the server does not take flags of messages that were copied");

@@ -38,6 +38,11 @@ impl Command {
         Self { verb, chunks: vec![Chunk::Text(text.into())] }
     }
 
+    /// Changes flags of a set, and has the server say nothing of it.
+    pub(super) fn store(set: &str, sign: char, flags: &str) -> Self {
+        Self::raw("STORE", format!("UID STORE {set} {sign}FLAGS.SILENT ({flags})"))
+    }
+
     /// Adds text as it is.
     pub(super) fn text(mut self, text: impl AsRef<[u8]>) -> Self {
         match self.chunks.last_mut() {

@@ -21,7 +21,7 @@ use crate::platform::{
 };
 
 /// STORE commands sent ahead; their answers fit any socket's buffer.
-const STORE_WINDOW: usize = 20;
+const WINDOW: usize = 20;
 
 /// Folders whose creation is sent ahead; the answers fit any socket's buffer, and so do the commands
 /// but for the longest names.
@@ -178,6 +178,7 @@ impl Destination for Imap<Writer> {
         folder: &FolderName,
         epoch: Epoch,
         changes: &[FlagChange],
+        then: Option<&FolderName>,
     ) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -194,10 +195,10 @@ impl Destination for Imap<Writer> {
         }
         let commands = alike.into_iter().flat_map(|((sign, flags), ids)| {
             let stores = self.session.sets(&ids).into_iter();
-            stores.map(move |set| format!("UID STORE {set} {sign}FLAGS.SILENT ({flags})"))
+            stores.map(move |set| Command::store(&set, sign, &flags))
         });
         let commands = commands.collect();
-        self.session.store(commands).await
+        self.session.change(commands, then).await
     }
 
     async fn move_items(
@@ -220,15 +221,19 @@ impl Destination for Imap<Writer> {
         self.session.transfer(from, epoch, ids, to, Origin::Stays).await
     }
 
-    async fn remove(&mut self, folder: &FolderName, epoch: Epoch, ids: &IdSet) -> Result<()> {
+    async fn remove(
+        &mut self,
+        folder: &FolderName,
+        epoch: Epoch,
+        ids: &IdSet,
+        then: Option<&FolderName>,
+    ) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
         }
         self.session.write_into(folder, epoch).await?;
-        for set in self.session.sets(ids) {
-            self.session.expunge(&set).await?;
-        }
-        Ok(())
+        let sets = self.session.sets(ids);
+        self.session.expunge(&sets, then).await
     }
 }
 
@@ -314,20 +319,31 @@ impl Session {
         Ok(found)
     }
 
-    /// Sends STORE commands, some ahead of the answers.
-    pub(super) async fn store(&mut self, commands: Vec<String>) -> Result<()> {
-        let mut commands = commands.into_iter();
+    /// Changes messages of the open folder by several commands, none of which waits for the one
+    /// before; behind them `then` is opened. Messages that are gone are no error.
+    pub(super) async fn change(
+        &mut self,
+        commands: Vec<Command>,
+        then: Option<&FolderName>,
+    ) -> Result<()> {
+        let (mut commands, mut then) = (commands.into_iter(), then);
         let mut sent = VecDeque::new();
         let mut refused = Ok(());
         loop {
-            while sent.len() < STORE_WINDOW
-                && let Some(text) = commands.next()
+            while sent.len() < WINDOW
+                && let Some(command) = commands.next()
             {
-                sent.push_back(self.send(Command::raw("STORE", text)).await?);
+                let verb = command.verb;
+                sent.push_back((self.send(command).await?, verb));
             }
-            let Some(tag) = sent.pop_front() else { return refused };
-            match tolerate_expunged(self.finish(tag, "STORE", |_| ()).await) {
-                // One refusal keeps nothing else from being stored.
+            if commands.len() == 0
+                && let Some(folder) = then.take()
+            {
+                self.select_ahead(folder).await?;
+            }
+            let Some((tag, verb)) = sent.pop_front() else { return refused };
+            match tolerate_expunged(self.finish(tag, verb, |_| ()).await) {
+                // One refusal keeps nothing else from being done.
                 Err(error @ Error::Refused { .. }) => refused = refused.and(Err(error)),
                 other => other?,
             }
@@ -400,7 +416,7 @@ impl Session {
         };
         copied.extend(self.copied(&end, n, to)?);
         if origin == Origin::Leaves && !moves {
-            self.expunge(set).await?;
+            self.expunge(&[set.to_owned()], None).await?;
         }
         Ok(copied)
     }
@@ -424,16 +440,19 @@ impl Session {
         Ok(from.into_iter().zip(at).collect())
     }
 
-    /// Removes a set from the open folder; without UIDPLUS it is only marked, for a bare
-    /// EXPUNGE would take along what others have marked.
-    async fn expunge(&mut self, set: &str) -> Result<()> {
-        let deleted = Flags::NONE.with(SystemFlag::Deleted);
-        self.store(vec![format!("UID STORE {set} +FLAGS.SILENT ({deleted})")]).await?;
-        if self.capabilities.has("UIDPLUS") {
-            let command = Command::raw("EXPUNGE", format!("UID EXPUNGE {set}"));
-            tolerate_expunged(self.exec(command, |_| ()).await)?;
+    /// Removes sets from the open folder; without UIDPLUS they are only marked, for a bare EXPUNGE
+    /// would take along what others have marked.
+    async fn expunge(&mut self, sets: &[String], then: Option<&FolderName>) -> Result<()> {
+        let deleted = Flags::NONE.with(SystemFlag::Deleted).to_string();
+        let marks = sets.iter().map(|set| Command::store(set, '+', &deleted)).collect();
+        if !self.capabilities.has("UIDPLUS") {
+            return self.change(marks, then).await;
         }
-        Ok(())
+        // Not sent behind the STORE: if another connection removes something from the folder that
+        // moment, Dovecot (2.3.19) says OK to both, and what was marked stays.
+        self.change(marks, None).await?;
+        let expunge = |set| Command::raw("EXPUNGE", format!("UID EXPUNGE {set}"));
+        self.change(sets.iter().map(expunge).collect(), then).await
     }
 }
 
