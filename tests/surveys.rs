@@ -609,6 +609,11 @@ async fn what_was_announced_in_vain_is_taken_for_nothing_else() {
     source.announce(&other, &two).await.expect("announce");
     assert_eq!(source.sight(&box_, &two).await.expect("look").len(), 2);
     assert_eq!(fetched(&mut *source, &other, epoch("Other"), &two).await.expect("read"), [2, 3]);
+    // What cannot be asked ahead does not make forget what was.
+    source.announce(&box_, &two).await.expect("announce");
+    source.announce(&other, &IdSet::new()).await.expect("announce nothing");
+    assert_eq!(fetched(&mut *source, &box_, epoch("Box"), &two).await.expect("read"), [2, 3]);
+    assert_eq!(n_heard(&stand.proxy, "BODY.PEEK[]"), 7, "it was read as it was asked ahead");
 }
 
 #[tokio::test]
