@@ -530,7 +530,7 @@ async fn a_copyuid_of_four_billion_says_nothing() {
     let said = "* OK [COPYUID 7 1:4294967295 1:4294967295] moved\r\n".repeat(1000) + "$ OK\r\n";
     let server = Hostile::new(vec![("UID COPY", Deed::Say(said))]).await;
     let mut destination = server.destination().await;
-    let places = destination.move_items(&inbox(), Epoch(7), &[ItemId(1)], &inbox()).await;
+    let places = destination.move_items(&inbox(), Epoch(7), &[ItemId(1)], &inbox(), &[]).await;
     assert_eq!(places.expect("it moved"), [None]);
     server.took_at_most(20);
 }

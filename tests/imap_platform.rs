@@ -307,22 +307,20 @@ async fn changes_are_the_same_with_qresync_with_condstore_and_with_neither() {
                         flag(3, seen.clone(), seen.clone()),
                         flag(999, seen, Flags::NONE),
                     ],
-                    None,
+                    &[],
                 )
                 .await
                 .unwrap(),
-            3 => {
-                to.remove(&folder, epoch, &IdSet::range(ItemId(5), ItemId(7)), None).await.unwrap()
-            }
+            3 => to.remove(&folder, epoch, &IdSet::range(ItemId(5), ItemId(7)), &[]).await.unwrap(),
             4 => {
                 fill(&mut *to, &folder, (0..3).map(append).collect()).await;
                 // One that comes and goes between two looks, and one that was known.
                 let both = [ItemId(22), ItemId(12)].into_iter().collect();
-                to.remove(&folder, epoch, &both, None).await.unwrap();
+                to.remove(&folder, epoch, &both, &[]).await.unwrap();
             }
             6 => {
                 let all = IdSet::range(ItemId(1), ItemId(100));
-                to.remove(&folder, epoch, &all, None).await.unwrap();
+                to.remove(&folder, epoch, &all, &[]).await.unwrap();
             }
             _ => {}
         }
@@ -357,7 +355,7 @@ async fn a_change_of_flags_alone_is_noticed_before_a_survey() {
     let changes = source.changes(&inbox(), None).await.unwrap();
     let add = Flags::NONE.with(SystemFlag::Flagged);
     let change = FlagChange { id: ItemId(1), add, remove: Flags::NONE };
-    to.store_flags(&inbox(), changes.epoch, &[change], None).await.unwrap();
+    to.store_flags(&inbox(), changes.epoch, &[change], &[]).await.unwrap();
     let statuses = source.folders().await.unwrap();
     let status = statuses.iter().find(|s| s.folder.name == inbox()).unwrap();
     assert!(!source.unchanged(&changes.cursor, status));
@@ -519,7 +517,7 @@ async fn messages_are_moved_and_the_new_places_are_told() {
         assert_eq!(opened.keywords, KeywordRule::Any);
         let before = to.digest(&inbox(), &ids.iter().copied().collect()).await.unwrap();
         let order = [4, 2, 3, 77].map(ItemId);
-        let places = to.move_items(&inbox(), opened.epoch, &order, &archive).await.unwrap();
+        let places = to.move_items(&inbox(), opened.epoch, &order, &archive, &[]).await.unwrap();
         assert_eq!(places, [Some(ItemId(1)), Some(ItemId(2)), Some(ItemId(3)), None]);
         let after = to.digest(&archive, &IdSet::range(ItemId(1), ItemId(3))).await.unwrap();
         for (from, at) in order.iter().zip(&places).filter_map(|(f, p)| Some((f, (*p)?))) {
@@ -528,7 +526,7 @@ async fn messages_are_moved_and_the_new_places_are_told() {
         assert_eq!(to.list(&inbox()).await.unwrap().1.len(), 3);
 
         let stale = drover::model::Epoch(opened.epoch.0 + 1);
-        let refused = to.remove(&inbox(), stale, &IdSet::range(ItemId(1), ItemId(9)), None).await;
+        let refused = to.remove(&inbox(), stale, &IdSet::range(ItemId(1), ItemId(9)), &[]).await;
         assert!(matches!(refused, Err(Error::EpochChanged(_))));
         assert_eq!(to.list(&inbox()).await.unwrap().1.len(), 3);
     }
@@ -540,7 +538,7 @@ async fn without_uidplus_a_removal_only_marks() {
     let mut to = server.destination("marks", &["UIDPLUS"]).await;
     fill(&mut *to, &inbox(), vec![append(0), append(1)]).await;
     let epoch = to.open(&inbox()).await.unwrap().epoch;
-    to.remove(&inbox(), epoch, &IdSet::range(ItemId(1), ItemId(1)), None).await.unwrap();
+    to.remove(&inbox(), epoch, &IdSet::range(ItemId(1), ItemId(1)), &[]).await.unwrap();
     let items = to.list(&inbox()).await.unwrap().1;
     let marked: Vec<bool> = items
         .iter()

@@ -399,9 +399,10 @@ pub trait Destination: Account {
     /// appended to then. `None` for one that does not exist, or that has to be opened alone.
     async fn open_each(&mut self, folders: &[FolderName]) -> Result<Vec<Option<Opened>>>;
 
-    /// Says which folder [`Destination::open`] will open next, so that the server may begin while
-    /// it answers for the last batches of this one. Harmless if something else is done instead.
-    async fn announce(&mut self, folder: &FolderName) -> Result<()>;
+    /// Says which folders will be opened next, in this order, by [`Destination::open`] or to move
+    /// something out of them, so that the server may begin while it answers for the last batches of this
+    /// one. Harmless if something else is done instead.
+    async fn announce(&mut self, folders: &[FolderName]) -> Result<()>;
 
     /// Sends a batch to the folder, whole, and returns without waiting for the answer where the
     /// server allows that. Batches on one connection are answered in order, through
@@ -443,23 +444,25 @@ pub trait Destination: Account {
     async fn renew(&mut self, broken: bool) -> Result<bool>;
 
     /// Changes flags of messages of the opened folder. Messages that are gone are no error. `then`
-    /// is the folder that will be opened next, as with [`Destination::announce`].
+    /// are the folders that will be opened next, as with [`Destination::announce`].
     async fn store_flags(
         &mut self,
         folder: &FolderName,
         epoch: Epoch,
         changes: &[FlagChange],
-        then: Option<&FolderName>,
+        then: &[FolderName],
     ) -> Result<()>;
 
     /// Moves messages of one folder to another, in order. Answers where each landed, `None` for
-    /// one whose place is unknown (it was gone, or the server did not say: look it up).
+    /// one whose place is unknown (it was gone, or the server did not say: look it up). `then` are
+    /// the folders that will be opened next, as with [`Destination::announce`].
     async fn move_items(
         &mut self,
         from: &FolderName,
         epoch: Epoch,
         ids: &[ItemId],
         to: &FolderName,
+        then: &[FolderName],
     ) -> Result<Vec<Option<ItemId>>>;
 
     /// Copies messages of one folder to another, in order, without their bytes being sent once
@@ -473,14 +476,14 @@ pub trait Destination: Account {
     ) -> Result<Vec<Option<ItemId>>>;
 
     /// Removes exactly these messages (UID EXPUNGE, RFC 4315; never a bare EXPUNGE). Gone ones
-    /// are no error. `then` is the folder that will be opened next, as with
+    /// are no error. `then` are the folders that will be opened next, as with
     /// [`Destination::announce`].
     async fn remove(
         &mut self,
         folder: &FolderName,
         epoch: Epoch,
         ids: &IdSet,
-        then: Option<&FolderName>,
+        then: &[FolderName],
     ) -> Result<()>;
 }
 

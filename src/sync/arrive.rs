@@ -38,6 +38,10 @@ impl Job {
                 let alone = std::slice::from_mut(self);
                 announce(lane.source.as_mut(), alone).await.map_err(at_source)?;
             }
+            let path = self.path();
+            if path.len() > 1 {
+                lane.destination.announce(&path).await.map_err(at_destination)?;
+            }
             match self.open(lane).await? {
                 Some(opened) => {
                     for folder in 0..self.folders.len() {
@@ -218,7 +222,8 @@ impl Job {
                     }
                 }
                 if !moves.is_empty() {
-                    self.move_in(lane, folder, opened, std::mem::take(&mut moves)).await?;
+                    let is_last = arrival.is_none();
+                    self.move_in(lane, folder, opened, std::mem::take(&mut moves), is_last).await?;
                 }
                 last = kind;
             }
@@ -239,7 +244,7 @@ impl Job {
     }
 
     /// What is left to do once all that arrives in a folder is there.
-    fn left_after(&self, folder: usize) -> Left {
+    pub(super) fn left_after(&self, folder: usize) -> Left {
         let mut later = self.folders.iter().skip(folder + 1);
         let deeds =
             |f: &FolderPlan| !f.flags.is_empty() || !f.relocations.is_empty() || f.removes() > 0;
@@ -266,15 +271,30 @@ impl Job {
         from.next() == Some(true) && !from.any(|removes| removes)
     }
 
-    /// Where the lane goes next, if this is the last that its destination does here, and the source may
-    /// begin with it.
-    pub(super) async fn next_place(&self, lane: &mut Lane, is_last: bool) -> Option<FolderName> {
+    /// The folders that the lane's destination opens next, if this is the last that it does here; the
+    /// source may begin with what is next.
+    pub(super) async fn next_path(&self, lane: &mut Lane, is_last: bool) -> Vec<FolderName> {
         if !is_last || lane.recalled.is_cancelled() {
-            return None;
+            return Vec::new();
         }
         let Lane { source, upcoming, .. } = lane;
         upcoming.begin(source.as_mut()).await;
-        upcoming.place().cloned()
+        upcoming.path()
+    }
+
+    /// The folders that are opened first: its own, and the one that something is moved out of.
+    pub(crate) fn path(&self) -> Vec<FolderName> {
+        let first = self.folders.iter().find_map(|folder| {
+            let mut lands = folder.arrivals.iter().filter(|arrival| arrival.lands());
+            match (lands.next(), folder.relocations.first()) {
+                (Some(Arrival::Move { of, .. }), _) => Some(Some(of.place)),
+                (Some(_), _) => Some(None),
+                (None, Some(record)) => Some(Some(record.place)),
+                (None, None) => None,
+            }
+        });
+        let from = first.flatten().and_then(|place| self.places.get(&place));
+        [&self.place].into_iter().chain(from).map(|place| place.name.clone()).collect()
     }
 
     /// Books known messages under their new source ids.

@@ -97,8 +97,8 @@ pub(crate) enum Left {
 struct Inbox<'a> {
     receive: mpsc::Receiver<Message>,
     recalled: &'a CancellationToken,
-    /// Where the next job's messages go, if it is known when the last message was taken.
-    next: &'a OnceLock<FolderName>,
+    /// The folders that the next job opens first, if it is known when the last message was taken.
+    next: &'a OnceLock<Vec<FolderName>>,
 }
 
 /// One copy run.
@@ -161,8 +161,8 @@ impl<'a> Copy<'a> {
             let read = reading.run(source.as_mut(), send).await;
             if left != Left::Copies && read.is_ok() && !recalled.is_cancelled() {
                 upcoming.begin(source.as_mut()).await;
-                if let Some(place) = upcoming.place().filter(|_| left == Left::Nothing) {
-                    let _ = next.set(place.clone());
+                if left == Left::Nothing {
+                    let _ = next.set(upcoming.path());
                 }
             }
             drop(held);

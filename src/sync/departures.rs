@@ -25,12 +25,11 @@ use super::plan::Departure;
 impl Job {
     /// Books messages that left the source, and removes the copies the definition says to.
     pub(super) async fn depart(&mut self, lane: &mut Lane, folder: usize) -> Result<(), Error> {
-        let then = self.next_place(lane, self.ends_with_removals(folder)).await;
+        let then = self.next_path(lane, self.ends_with_removals(folder)).await;
         let departures = std::mem::take(&mut self.folders[folder].departures);
         let no = self.folders[folder].no;
         let Self { ledger, places, intents, .. } = self;
-        let then = then.as_ref();
-        self.tally.removed += depart(ledger, lane, places, intents, no, departures, then).await?;
+        self.tally.removed += depart(ledger, lane, places, intents, no, departures, &then).await?;
         let moot = std::mem::take(&mut self.folders[folder].moot_failures);
         if !moot.is_empty() {
             self.commit(vec![Change::DropFailures(no, moot)]).await?;
@@ -40,7 +39,7 @@ impl Job {
 }
 
 /// Books departures of a folder, removing copies where planned. Answers how many were removed.
-/// `then` is opened next.
+/// `then` are opened next.
 pub(crate) async fn depart(
     ledger: &MailboxLedger,
     lane: &mut Lane,
@@ -48,7 +47,7 @@ pub(crate) async fn depart(
     intents: &AtomicU64,
     no: FolderNo,
     departures: Vec<Departure>,
-    then: Option<&FolderName>,
+    then: &[FolderName],
 ) -> Result<u64, Error> {
     let mut removed = 0;
     let mut removals: BTreeMap<PlaceNo, Vec<Record>> = BTreeMap::new();
@@ -69,7 +68,7 @@ pub(crate) async fn depart(
     }
     let mut steps = steps.into_iter().peekable();
     while let Some((place, epoch, step)) = steps.next() {
-        let then = then.filter(|_| steps.peek().is_none());
+        let then = if steps.peek().is_none() { then } else { &[] };
         let ids: IdSet = step.iter().filter_map(|r| r.at).collect();
         let intent = intents.fetch_add(1, Ordering::Relaxed);
         ledger.commit(vec![removal(intent, place.no, epoch, no, step)]).await?;

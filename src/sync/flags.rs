@@ -40,7 +40,7 @@ impl Job {
         if self.folders[folder].flags.is_empty() {
             return Ok(());
         }
-        let then = self.next_place(lane, self.ends_with_flags(folder)).await;
+        let then = self.next_path(lane, self.ends_with_flags(folder)).await;
         let no = self.folders[folder].no;
         let flags = std::mem::take(&mut self.folders[folder].flags);
         let (here, moved_away): (Vec<_>, Vec<_>) =
@@ -57,7 +57,7 @@ impl Job {
             match lane.destination.open(&name).await {
                 Ok(there) if there.epoch == epoch => {
                     let to = Spot { place: place.no, name: &name, opened: &there };
-                    self.carry_flags(lane, no, to, &flags, None).await?;
+                    self.carry_flags(lane, no, to, &flags, &[]).await?;
                 }
                 // Its user removed the folder, or made it anew: nothing of ours is there.
                 Ok(_) | Err(platform::Error::FolderGone(_)) => {}
@@ -66,24 +66,24 @@ impl Job {
         }
         let name = self.place.name.clone();
         let to = Spot { place: self.place.no, name: &name, opened };
-        self.carry_flags(lane, no, to, &here, then.as_ref()).await
+        self.carry_flags(lane, no, to, &here, &then).await
     }
 
     /// Carries flag changes of copies in one place. What is stored and not booked yet stands in
     /// an intent: should the source change its mind before the next pass, the base would not
-    /// tell that there is anything to take back. `then` is opened next.
+    /// tell that there is anything to take back. `then` are opened next.
     async fn carry_flags(
         &mut self,
         lane: &mut Lane,
         no: FolderNo,
         to: Spot<'_>,
         flags: &[FlagCarry],
-        then: Option<&FolderName>,
+        then: &[FolderName],
     ) -> Result<(), Error> {
         let Spot { place, name, opened } = to;
         let mut steps = flags.chunks(STEP).peekable();
         while let Some(step) = steps.next() {
-            let then = then.filter(|_| steps.peek().is_none());
+            let then = if steps.peek().is_none() { then } else { &[] };
             let lost = &mut self.lost_keywords;
             let change = |f: &FlagCarry| {
                 let add = kept(&f.now.minus(&f.record.flags), &opened.keywords, lost);

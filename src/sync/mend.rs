@@ -325,7 +325,7 @@ async fn moves(
 async fn finish(places: &Places, lane: &mut Lane, from: &MovedFrom) -> Result<(), Error> {
     let Some(place) = places.get(&from.place) else { return Ok(()) };
     let (Some(epoch), ids) = (place.epoch, IdSet::range(from.at, from.at)) else { return Ok(()) };
-    match lane.destination.remove(&place.name, epoch, &ids, None).await {
+    match lane.destination.remove(&place.name, epoch, &ids, &[]).await {
         Ok(())
         | Err(crate::platform::Error::FolderGone(_) | crate::platform::Error::EpochChanged(_)) => {
             Ok(())
@@ -419,7 +419,7 @@ pub(crate) async fn store_late(
         (!add.is_empty()).then_some(FlagChange { id: *id, add, remove: Flags::NONE })
     };
     let changes: Vec<FlagChange> = found.iter().filter_map(change).collect();
-    destination.store_flags(&place.name, epoch, &changes, None).await.map_err(at_destination)
+    destination.store_flags(&place.name, epoch, &changes, &[]).await.map_err(at_destination)
 }
 
 /// The origin of everything drover writes.

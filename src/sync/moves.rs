@@ -5,6 +5,8 @@ use crate::ledger::{Change, Deed, Intent, IntentItem, MovedFrom, Record};
 use crate::model::{IdSet, Item, ItemId};
 use crate::platform::{self, Opened};
 
+use super::copy::Left;
+use super::diff::item_flags;
 use super::job::{Job, STEP, record_of, unfile};
 use super::lane::{Lane, at_destination};
 use super::pairing::Trait;
@@ -12,13 +14,14 @@ use super::plan::Departed;
 use super::{Error, mend};
 
 impl Job {
-    /// Moves copies into the place and books them.
+    /// Moves copies into the place and books them. Are they the last that arrive in the folder?
     pub(super) async fn move_in(
         &mut self,
         lane: &mut Lane,
         folder: usize,
         opened: &Opened,
         moves: Vec<(Item, Departed)>,
+        is_last: bool,
     ) -> Result<(), Error> {
         let no = self.folders[folder].no;
         let mut moves = moves.as_slice();
@@ -55,7 +58,22 @@ impl Job {
             .await?;
             let ids: Vec<ItemId> = run.iter().filter_map(|(_, of)| of.at).collect();
             let to = self.place.name.clone();
-            let landed = match lane.destination.move_items(&from.name, epoch, &ids, &to).await {
+            let then = match (run, moves.first()) {
+                // Where each of several landed is looked up here.
+                (&[_, _, ..], _) => Vec::new(),
+                (_, Some((_, next))) => {
+                    let next = self.places.get(&next.place).filter(|next| next.no != from.no);
+                    next.map(|next| next.name.clone()).into_iter().collect()
+                }
+                (_, None) => {
+                    let is_end = is_last
+                        && self.left_after(folder) == Left::Nothing
+                        && !run.iter().any(|(item, of)| self.has_other_flags(item, of));
+                    self.next_path(lane, is_end).await
+                }
+            };
+            let moved = lane.destination.move_items(&from.name, epoch, &ids, &to, &then).await;
+            let landed = match moved {
                 Ok(landed) => landed,
                 // Its user removed the folder it was in, or its ids are over: nothing to move.
                 Err(platform::Error::FolderGone(_) | platform::Error::EpochChanged(_)) => {
@@ -85,6 +103,11 @@ impl Job {
             self.progress.advance(run.len() as u64, 0);
         }
         Ok(())
+    }
+
+    /// Has a message changed its flags on the way?
+    pub(super) fn has_other_flags(&self, item: &Item, of: &Departed) -> bool {
+        self.flags && item_flags(item, &of.flags, self.deletes) != of.flags
     }
 
     /// Looks up moved messages whose new ids the server did not tell. One that is nowhere was
@@ -158,7 +181,7 @@ impl Job {
             return Ok(());
         }
         let n = moves.len() as u64;
-        self.move_in(lane, folder, opened, moves).await?;
+        self.move_in(lane, folder, opened, moves, true).await?;
         self.followed[folder].leaving.clear();
         // They were counted as being there all along.
         self.tally.accounts.already_there -= n;

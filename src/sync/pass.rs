@@ -313,7 +313,7 @@ impl Pass<'_> {
         for folder in plan.closed {
             let no = folder.no;
             tally.removed +=
-                depart(self.ledger, &mut lane, &places, &intents, no, folder.departures, None)
+                depart(self.ledger, &mut lane, &places, &intents, no, folder.departures, &[])
                     .await?;
             changes.push(Change::DropFolder(no));
         }

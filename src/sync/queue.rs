@@ -182,11 +182,11 @@ impl Upcoming {
         }
     }
 
-    /// Where the job that was claimed goes, if it is one alone.
-    pub(crate) fn place(&self) -> Option<&FolderName> {
+    /// The folders that the job that was claimed opens first, if it is one alone.
+    pub(crate) fn path(&self) -> Vec<FolderName> {
         match &self.claimed[..] {
-            [job] => Some(&job.place.name),
-            _ => None,
+            [job] => job.path(),
+            _ => Vec::new(),
         }
     }
 

@@ -104,16 +104,23 @@ impl Session {
         Ok(Reading { folder, ids, examine, fetch, first })
     }
 
-    /// Sends the SELECT that [`Session::select`] will want next. Anything else that is sent before
+    /// Sends what [`Session::select`] will want next, in this order. Anything else that is sent before
     /// lets it be in vain.
-    pub(super) async fn select_ahead(&mut self, folder: &FolderName) -> Result<()> {
-        let select = Command::new("SELECT").folder(folder);
-        if select.plain_length().is_none() {
+    pub(super) async fn select_ahead(&mut self, folders: &[FolderName]) -> Result<()> {
+        let is_first = |ahead: &Ahead| matches!(ahead, Ahead::Opening(name, _) if Some(name) == folders.first());
+        if self.ahead.front().is_some_and(is_first) {
             return Ok(());
         }
-        let tag = self.send(select).await?;
-        self.selected = None;
-        self.ahead.push_back(Ahead::Opening(folder.clone(), tag));
+        let mut openings = VecDeque::new();
+        for folder in folders {
+            let select = Command::new("SELECT").folder(folder);
+            if select.plain_length().is_none() {
+                break;
+            }
+            openings.push_back(Ahead::Opening(folder.clone(), self.send(select).await?));
+            self.selected = None;
+        }
+        self.ahead.extend(openings);
         self.flush().await
     }
 

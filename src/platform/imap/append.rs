@@ -206,7 +206,7 @@ async fn store_late(
         session.sets(ids).into_iter().map(move |set| Command::store(&set, '+', flags))
     });
     let stores = stores.collect();
-    match session.change(stores, None).await {
+    match session.change(stores, &[]).await {
         // The messages are there; a flag is not worth the pass.
         Err(error @ Error::Refused { .. }) => {
             tracing::warn!(folder = %session.shown(&shelf.name), %error, "the server does not take flags of messages that were copied");

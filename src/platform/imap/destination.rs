@@ -108,12 +108,12 @@ impl Destination for Imap<Writer> {
         Ok(selected.into_iter().map(|selected| Some(self.stand(selected?))).collect())
     }
 
-    async fn announce(&mut self, folder: &FolderName) -> Result<()> {
+    async fn announce(&mut self, folders: &[FolderName]) -> Result<()> {
         if self.mode.batches.iter().any(Batch::has_late) {
             // The folder is needed open once more.
             return Ok(());
         }
-        self.session.select_ahead(folder).await
+        self.session.select_ahead(folders).await
     }
 
     async fn append(&mut self, folder: &FolderName, batch: Vec<Append>) -> Result<()> {
@@ -178,7 +178,7 @@ impl Destination for Imap<Writer> {
         folder: &FolderName,
         epoch: Epoch,
         changes: &[FlagChange],
-        then: Option<&FolderName>,
+        then: &[FolderName],
     ) -> Result<()> {
         if changes.is_empty() {
             return Ok(());
@@ -207,8 +207,9 @@ impl Destination for Imap<Writer> {
         epoch: Epoch,
         ids: &[ItemId],
         to: &FolderName,
+        then: &[FolderName],
     ) -> Result<Vec<Option<ItemId>>> {
-        self.session.transfer(from, epoch, ids, to, Origin::Leaves).await
+        self.session.transfer(from, epoch, ids, to, Origin::Leaves, then).await
     }
 
     async fn copy_items(
@@ -218,7 +219,7 @@ impl Destination for Imap<Writer> {
         ids: &[ItemId],
         to: &FolderName,
     ) -> Result<Vec<Option<ItemId>>> {
-        self.session.transfer(from, epoch, ids, to, Origin::Stays).await
+        self.session.transfer(from, epoch, ids, to, Origin::Stays, &[]).await
     }
 
     async fn remove(
@@ -226,7 +227,7 @@ impl Destination for Imap<Writer> {
         folder: &FolderName,
         epoch: Epoch,
         ids: &IdSet,
-        then: Option<&FolderName>,
+        then: &[FolderName],
     ) -> Result<()> {
         if ids.is_empty() {
             return Ok(());
@@ -320,11 +321,11 @@ impl Session {
     }
 
     /// Changes messages of the open folder by several commands, none of which waits for the one
-    /// before; behind them `then` is opened. Messages that are gone are no error.
+    /// before; behind them `then` are opened. Messages that are gone are no error.
     pub(super) async fn change(
         &mut self,
         commands: Vec<Command>,
-        then: Option<&FolderName>,
+        then: &[FolderName],
     ) -> Result<()> {
         let (mut commands, mut then) = (commands.into_iter(), then);
         let mut sent = VecDeque::new();
@@ -336,10 +337,8 @@ impl Session {
                 let verb = command.verb;
                 sent.push_back((self.send(command).await?, verb));
             }
-            if commands.len() == 0
-                && let Some(folder) = then.take()
-            {
-                self.select_ahead(folder).await?;
+            if commands.len() == 0 {
+                self.select_ahead(std::mem::take(&mut then)).await?;
             }
             let Some((tag, verb)) = sent.pop_front() else { return refused };
             match tolerate_expunged(self.finish(tag, verb, |_| ()).await) {
@@ -358,18 +357,20 @@ impl Session {
         ids: &[ItemId],
         to: &FolderName,
         origin: Origin,
+        then: &[FolderName],
     ) -> Result<Vec<Option<ItemId>>> {
         self.write_into(from, epoch).await?;
         let mut places = HashMap::new();
         // Yahoo names the places of several messages in the wrong order.
-        let runs = match self.capabilities.is_yahoo() {
+        let runs: Vec<IdSet> = match self.capabilities.is_yahoo() {
             true => ids.iter().map(|&id| IdSet::range(id, id)).collect(),
             false => ascending_runs(ids),
         };
-        for run in runs {
-            for set in self.sets(&run) {
-                places.extend(self.transfer_set(&set, ids.len(), to, origin).await?);
-            }
+        let sets: Vec<String> = runs.iter().flat_map(|run| self.sets(run)).collect();
+        let mut sets = sets.iter().peekable();
+        while let Some(set) = sets.next() {
+            let then = if sets.peek().is_none() { then } else { &[] };
+            places.extend(self.transfer_set(set, ids.len(), to, origin, then).await?);
         }
         Ok(ids.iter().map(|id| places.get(id).copied()).collect())
     }
@@ -382,6 +383,7 @@ impl Session {
         n: usize,
         to: &FolderName,
         origin: Origin,
+        then: &[FolderName],
     ) -> Result<Vec<(ItemId, ItemId)>> {
         let moves = origin == Origin::Leaves && self.capabilities.has("MOVE");
         let verb = if moves { "UID MOVE" } else { "UID COPY" };
@@ -396,7 +398,11 @@ impl Session {
             }
         };
         let command = Command::new(verb).text(" ").text(set).folder(to);
-        let end = self.ask(command, hear).await?;
+        let tag = self.send(command).await?;
+        if moves {
+            self.select_ahead(then).await?;
+        }
+        let end = self.end_of(tag, hear).await?;
         let mut copied = Vec::new();
         for saying in sayings {
             let more = self.copied(&saying, n, to)?;
@@ -416,7 +422,7 @@ impl Session {
         };
         copied.extend(self.copied(&end, n, to)?);
         if origin == Origin::Leaves && !moves {
-            self.expunge(&[set.to_owned()], None).await?;
+            self.expunge(&[set.to_owned()], then).await?;
         }
         Ok(copied)
     }
@@ -442,7 +448,7 @@ impl Session {
 
     /// Removes sets from the open folder; without UIDPLUS they are only marked, for a bare EXPUNGE
     /// would take along what others have marked.
-    async fn expunge(&mut self, sets: &[String], then: Option<&FolderName>) -> Result<()> {
+    async fn expunge(&mut self, sets: &[String], then: &[FolderName]) -> Result<()> {
         let deleted = Flags::NONE.with(SystemFlag::Deleted).to_string();
         let marks = sets.iter().map(|set| Command::store(set, '+', &deleted)).collect();
         if !self.capabilities.has("UIDPLUS") {
@@ -450,7 +456,7 @@ impl Session {
         }
         // Not sent behind the STORE: if another connection removes something from the folder that
         // moment, Dovecot (2.3.19) says OK to both, and what was marked stays.
-        self.change(marks, None).await?;
+        self.change(marks, &[]).await?;
         let expunge = |set| Command::raw("EXPUNGE", format!("UID EXPUNGE {set}"));
         self.change(sets.iter().map(expunge).collect(), then).await
     }

@@ -190,9 +190,15 @@ impl Session {
         let ahead = if writable { self.selected_ahead(name) } else { None };
         let tag = match ahead {
             Some(tag) => tag,
-            None => self.send(command).await?,
+            None => self.send(command.clone()).await?,
         };
-        let end = self.end_of(tag, |reply| opening.hear(reply)).await?;
+        let mut end = self.end_of(tag, |reply| opening.hear(reply)).await?;
+        if !self.ahead.is_empty() && opening.complete().is_none() {
+            // The server has gone on to the next one: what is missing could not be asked for.
+            opening = Opening::default();
+            let tag = self.send(command).await?;
+            end = self.end_of(tag, |reply| opening.hear(reply)).await?;
+        }
         let end = self.folder_settled(verb, name, end)?;
         if writable && end.code("READ-ONLY").is_some() {
             let text = format!("{} is read-only", self.shown(name));
@@ -217,7 +223,7 @@ impl Session {
             None => 1,
         };
         let selected = Selected { writable, ..self.opened(name, &opening, epoch, next)? };
-        self.selected = Some(selected.clone());
+        self.selected = Some(selected.clone()).filter(|_| self.ahead.is_empty());
         Ok((selected, opening))
     }
 

@@ -126,8 +126,8 @@ impl Copy<'_> {
             } else if let Some(batch) = flying.pop_front() {
                 // Everything is sent.
                 let is_clear = !*open && self.again.is_empty() && self.refusals == 0;
-                if let Some(folder) = next.take_if(|_| is_clear).and_then(OnceLock::get)
-                    && let Err(error) = destination.announce(folder).await
+                if let Some(path) = next.take_if(|_| is_clear).and_then(OnceLock::get)
+                    && let Err(error) = destination.announce(path).await
                 {
                     flying.push_front(batch);
                     self.drain(destination, flying, Some(error), changes).await?;
