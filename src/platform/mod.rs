@@ -416,8 +416,8 @@ pub trait Destination: Account {
     /// once? What has to be looked for is looked for alone.
     fn tells_places(&self) -> bool;
 
-    /// How long it takes to pass a turn on, a round trip, if several connections can fill a folder
-    /// together, each in its turn.
+    /// How long it takes to pass a turn on, if several connections can fill a folder together, each in
+    /// its turn: a round trip, or nothing to speak of if the server is near.
     fn takes_turns(&self) -> Option<Duration>;
 
     /// Sends a batch as [`Destination::append`] does, and holds back what would let the server put it

@@ -132,7 +132,7 @@ impl Destination for Imap<Writer> {
     fn takes_turns(&self) -> Option<Duration> {
         let has = |name| self.session.capabilities.has(name);
         let can = has("MULTIAPPEND") && has("LITERAL+") && self.tells_places();
-        can.then(|| self.session.distance.round_trip())
+        can.then(|| self.session.distance.round_trip().unwrap_or_default())
     }
 
     async fn append_in_turn(

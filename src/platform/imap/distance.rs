@@ -19,14 +19,15 @@ impl Distance {
         self.0 = Some(self.0.map_or(time, |shortest| shortest.min(time)));
     }
 
-    /// A round trip takes no longer, if anything was answered.
-    pub(super) fn round_trip(self) -> Duration {
-        self.0.unwrap_or_default()
-    }
-
     /// False while nothing was answered.
     pub(super) fn is_far(self) -> bool {
-        self.0.is_some_and(|shortest| shortest >= FAR)
+        self.round_trip().is_some()
+    }
+
+    /// How long a round trip to a far server takes at most; `None` if it is near, for then it is mostly
+    /// the server's work that was measured.
+    pub(super) fn round_trip(self) -> Option<Duration> {
+        self.0.filter(|&shortest| shortest >= FAR)
     }
 }
 

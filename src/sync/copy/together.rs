@@ -35,8 +35,6 @@ const LEAST: Amount = Amount { messages: 50, bytes: 1 << 20 };
 const MOST: Amount = Amount { messages: 500, bytes: 4 << 20 };
 /// Fewer messages are not worth a second connection.
 pub(super) const WORTH_HELP: u64 = 2 * LEAST.messages as u64;
-/// Turns that cost no more are not reckoned.
-const NEGLIGIBLE: Duration = Duration::from_millis(10);
 /// What one connection is at work on for so many turns is a batch: a few connections work for as
 /// long as their turns take then.
 const TURNS: u32 = 6;
@@ -52,10 +50,10 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Share(Amount);
 
 impl Share {
-    /// What is worth being filled together, where passing a turn on takes `turn`, one connection
+    /// What is worth being filled together, where passing a turn on takes `turn`, and one connection
     /// by itself has this pace, and so many messages are to come.
     pub(super) fn worth(turn: Duration, pace: &Pace, left: u64) -> Option<Self> {
-        let Amount { messages, bytes } = match turn <= NEGLIGIBLE {
+        let Amount { messages, bytes } = match turn.is_zero() {
             true => LEAST,
             false => {
                 let within = pace.within(turn * TURNS)?;
@@ -363,8 +361,8 @@ mod tests {
 
     #[test]
     fn where_turns_cost_nothing_batches_are_small() {
-        assert_eq!(share(2 * MS, &Pace::default(), 5000), Some((50, 1 << 20)));
-        assert_eq!(share(2 * MS, &Pace::default(), 99), None, "too few");
+        assert_eq!(share(Duration::ZERO, &Pace::default(), 5000), Some((50, 1 << 20)));
+        assert_eq!(share(Duration::ZERO, &Pace::default(), 99), None, "too few");
     }
 
     #[test]
