@@ -53,6 +53,17 @@ impl Pace {
     }
 }
 
+impl Pace {
+    /// How long it takes for a batch that is full with so many messages or so many bytes; nothing while
+    /// nothing is known.
+    pub(super) fn for_batch(&self, full: Amount) -> Duration {
+        let share = |full: usize, done: usize| full as f64 / done.max(1) as f64;
+        let times =
+            share(full.messages, self.done.messages).min(share(full.bytes, self.done.bytes));
+        self.time.mul_f64(times)
+    }
+}
+
 #[cfg(test)]
 impl Pace {
     /// So much was done in this time.
@@ -81,6 +92,8 @@ mod tests {
         answered(&mut pace, 100 * MS, 100, true).await;
         answered(&mut pace, 100 * MS, 300, false).await;
         assert_eq!(pace.within(50 * MS), Some(Amount { messages: 100, bytes: 100_000 }));
+        assert_eq!(pace.for_batch(Amount { messages: 50, bytes: 1 << 20 }), 25 * MS);
+        assert_eq!(pace.for_batch(Amount { messages: 1000, bytes: 100_000 }), 50 * MS);
         // A pause of ours.
         answered(&mut pace, 5000 * MS, 100, true).await;
         assert_eq!(pace.within(50 * MS), Some(Amount { messages: 100, bytes: 100_000 }));

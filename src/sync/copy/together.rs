@@ -21,7 +21,7 @@ use super::super::bench::Wanted;
 use super::super::lane::Lane;
 use super::pace::{Amount, Pace};
 use super::writing::Writing;
-use super::{Batch, Copy, Parcel, amount_to};
+use super::{BATCH_BYTES, BATCH_MESSAGES, Batch, Copy, Parcel, amount_to};
 use crate::ledger::Change;
 use crate::model::{Epoch, FolderName};
 use crate::platform::{self, Append, Appended, Destination, Turn};
@@ -40,14 +40,22 @@ pub(super) const WORTH_HELP: u64 = 2 * LEAST.messages as u64;
 const TURNS: u32 = 6;
 /// Where it is at work on a batch for less than this, in turns, one connection is faster by itself.
 const WORTH_TURNS: f64 = 1.5;
-/// So long a batch waits for its turn while nothing is answered. A server may lock the folder for
-/// whoever comes first until that one is done (Dovecot's mbox), and that need not be whose turn it
-/// is: then both would wait.
+/// So long a batch waits for its turn while nothing is answered, at least. A server may lock the folder
+/// for whoever comes first until that one is done (Dovecot's mbox), and that need not be whose turn
+/// it is: then both would wait.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And so many times as long as one connection by itself was seen to take for a batch: all of them
+/// share the line.
+const PATIENCE_TIMES: u32 = 2 * (HELPERS as u32 + 1);
 
-/// What each batch is to be, unless one message alone is larger.
+/// How a folder is shared by several connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Share(Amount);
+pub(super) struct Share {
+    /// What each batch is to be, unless one message alone is larger.
+    batch: Amount,
+    /// So long each waits for its turn while nothing is answered.
+    patience: Duration,
+}
 
 impl Share {
     /// What is worth being filled together, where passing a turn on takes `turn`, and one connection
@@ -64,15 +72,17 @@ impl Share {
                 within
             }
         };
-        let share = Amount {
+        let batch = Amount {
             messages: messages.clamp(LEAST.messages, MOST.messages),
             bytes: bytes.clamp(LEAST.bytes, MOST.bytes),
         };
-        (left >= 2 * share.messages as u64).then_some(Self(share))
+        let alone = Amount { messages: BATCH_MESSAGES, bytes: BATCH_BYTES };
+        let patience = PATIENCE.max(pace.for_batch(alone) * PATIENCE_TIMES);
+        (left >= 2 * batch.messages as u64).then_some(Self { batch, patience })
     }
 
     fn is_full(self, growing: &[Parcel]) -> bool {
-        amount_to(growing, self.0.messages, self.0.bytes)
+        amount_to(growing, self.batch.messages, self.batch.bytes)
     }
 }
 
@@ -118,16 +128,17 @@ struct Flying<'d> {
     turn: Option<oneshot::Receiver<()>>,
     /// Told of each answer.
     heard: watch::Sender<()>,
+    patience: Duration,
 }
 
 impl<'d> Flying<'d> {
     /// With what a connection has sent already.
-    fn behind(own: &'d mut dyn Destination, sent: VecDeque<Batch>) -> Self {
+    fn behind(own: &'d mut dyn Destination, sent: VecDeque<Batch>, patience: Duration) -> Self {
         let (done, next) = oneshot::channel();
         let heard = watch::Sender::default();
         let carried = FuturesOrdered::new();
         let (batches, ended) = (VecDeque::new(), VecDeque::new());
-        let mut flying = Self { carried, batches, ended, turn: Some(next), heard };
+        let mut flying = Self { carried, batches, ended, turn: Some(next), heard, patience };
         let (n, heard) = (sent.len(), flying.heard.clone());
         flying.batches.push_back(sent);
         flying.carried.push_back(Box::pin(async move {
@@ -144,7 +155,7 @@ impl<'d> Flying<'d> {
 
     fn send(&mut self, batch: Batch, hand: Hand<'d>, folder: FolderName, appends: Vec<Append>) {
         let (done, next) = oneshot::channel();
-        let turn = self.turn.replace(next);
+        let turn = self.turn.replace(next).map(|ends| Waiting { ends, patience: self.patience });
         let heard = self.heard.clone();
         self.carried.push_back(Box::pin(carry(hand, folder, appends, turn, heard, done)));
         self.batches.push_back(VecDeque::from([batch]));
@@ -180,25 +191,31 @@ const fn broke(answer: &platform::Result<Appended>) -> bool {
     matches!(answer, Err(_) | Ok(Appended::Cut(..)))
 }
 
+/// For whoever was before.
+struct Waiting {
+    ends: oneshot::Receiver<()>,
+    patience: Duration,
+}
+
 async fn carry(
     mut hand: Hand<'_>,
     folder: FolderName,
     appends: Vec<Append>,
-    turn: Option<oneshot::Receiver<()>>,
+    turn: Option<Waiting>,
     heard: watch::Sender<()>,
     done: oneshot::Sender<()>,
 ) -> Carried<'_> {
     let mut impatient = false;
     let mut hears = heard.subscribe();
     let waits = async {
-        let Some(mut turn) = turn else { return };
+        let Some(Waiting { mut ends, patience }) = turn else { return };
         hears.mark_unchanged();
         loop {
             tokio::select! {
                 biased;
                 // Whoever was before is done, however that ended.
-                _ = &mut turn => return,
-                heard = timeout(PATIENCE, hears.changed()) => match heard {
+                _ = &mut ends => return,
+                heard = timeout(patience, hears.changed()) => match heard {
                     Ok(_) => {}
                     Err(_) => {
                         impatient = true;
@@ -232,7 +249,8 @@ impl Copy<'_> {
         share: Share,
         writing: &mut Writing<'_>,
     ) -> Result<(), Error> {
-        let mut flying = Flying::behind(&mut *own, std::mem::take(&mut writing.flying));
+        let sent = std::mem::take(&mut writing.flying);
+        let mut flying = Flying::behind(&mut *own, sent, share.patience);
         let (mut idle, mut hiring, mut helpers) = (Vec::new(), Hiring::new(), 0);
         let (mut unclear, mut error) = (Vec::new(), None);
         loop {
@@ -351,7 +369,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn share(turn: Duration, pace: &Pace, left: u64) -> Option<(usize, usize)> {
-        Share::worth(turn, pace, left).map(|Share(amount)| (amount.messages, amount.bytes))
+        Share::worth(turn, pace, left).map(|share| (share.batch.messages, share.batch.bytes))
     }
 
     /// Of a server that takes so many messages of 10 kB in 100 ms.
@@ -372,6 +390,15 @@ mod tests {
         assert_eq!(share(50 * MS, &pace(50), 299), None, "too few");
         assert_eq!(share(50 * MS, &pace(5), 5000), Some((50, 1 << 20)), "not for ever");
         assert_eq!(share(200 * MS, &pace(50), 5000), Some((500, 4 << 20)), "not without bounds");
+    }
+
+    #[test]
+    fn a_turn_is_waited_for_longer_where_the_line_or_the_server_is_slow() {
+        let patience = |pace: &Pace| Share::worth(50 * MS, pace, 5000).map(|share| share.patience);
+        assert_eq!(patience(&pace(50)), Some(PATIENCE));
+        // Of 100 messages.
+        let slow = Pace::of(Amount { messages: 20, bytes: 800_000 }, 4000 * MS);
+        assert_eq!(patience(&slow), Some(20_000 * MS * PATIENCE_TIMES));
     }
 
     #[test]
