@@ -107,7 +107,8 @@ impl Session {
     /// Sends what [`Session::select`] will want next, in this order. Anything else that is sent before
     /// lets it be in vain.
     pub(super) async fn select_ahead(&mut self, folders: &[FolderName]) -> Result<()> {
-        let is_first = |ahead: &Ahead| matches!(ahead, Ahead::Opening(name, _) if Some(name) == folders.first());
+        let Some(first) = folders.first() else { return Ok(()) };
+        let is_first = |ahead: &Ahead| matches!(ahead, Ahead::Opening(name, _) if name == first);
         if self.ahead.front().is_some_and(is_first) {
             return Ok(());
         }
