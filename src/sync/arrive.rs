@@ -23,9 +23,7 @@ impl Job {
         let touched = |f: &FolderPlan| {
             // A message that only the ledger has to learn of may have changed its flags on the way.
             let arrives = |a: &Arrival| match a {
-                Arrival::Refile { item, of } => {
-                    self.flags && item_flags(item, &of.flags, self.deletes) != of.flags
-                }
+                Arrival::Refile { item, of } => self.has_other_flags(item, of),
                 other => other.lands() || matches!(other, Arrival::Adopt { .. }),
             };
             f.arrivals.iter().any(arrives)
@@ -284,16 +282,14 @@ impl Job {
 
     /// The folders that are opened first: its own, and the one that something is moved out of.
     pub(crate) fn path(&self) -> Vec<FolderName> {
-        let first = self.folders.iter().find_map(|folder| {
-            let mut lands = folder.arrivals.iter().filter(|arrival| arrival.lands());
-            match (lands.next(), folder.relocations.first()) {
-                (Some(Arrival::Move { of, .. }), _) => Some(Some(of.place)),
-                (Some(_), _) => Some(None),
-                (None, Some(record)) => Some(Some(record.place)),
-                (None, None) => None,
-            }
-        });
-        let from = first.flatten().and_then(|place| self.places.get(&place));
+        let first = self.folders.iter().find(|folder| brings(folder));
+        let from =
+            first.and_then(|folder| match folder.arrivals.iter().find(|arrival| arrival.lands()) {
+                Some(Arrival::Move { of, .. }) => Some(of.place),
+                Some(_) => None,
+                None => folder.relocations.first().map(|record| record.place),
+            });
+        let from = from.and_then(|place| self.places.get(&place));
         [&self.place].into_iter().chain(from).map(|place| place.name.clone()).collect()
     }
 
