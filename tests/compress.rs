@@ -263,9 +263,7 @@ async fn a_bit_flipped_in_what_is_compressed_ends_the_pass_at_worst() {
     whole.pass(PassKind::Seed).await.expect("undisturbed");
     let mut failed = 0;
     for _ in 0..if is_full() { 200 } else { 16 } {
-        let mut case = stage.case(Compress::Always, few).await;
-        // What the flip spoils is waited for several times, on new connections too.
-        case.world.context_mut().options.idle = Duration::from_secs(2);
+        let case = stage.case(Compress::Always, few).await;
         // From where both are compressed.
         let at = 1_000 + rng.below(bytes(&whole)[0] as usize - 1_000) as u64;
         case.proxies[0].set(When::byte(ToClient, at), What::Flip);

@@ -141,6 +141,21 @@ async fn a_source_that_hangs_up_among_them_is_asked_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_gives_no_more_among_them_ends_the_pass_and_loses_nothing() {
+    for nth in [1, 4, FOLDERS as u64] {
+        let (world, here, _there) = small_folders(Dovecot::start()).await;
+        let read = When::verb("UID FETCH").containing("BODY.PEEK[]").nth(nth);
+        here.set(read, What::answer("NO [UNAVAILABLE] later"));
+        let pass = tokio::time::timeout(Duration::from_secs(60), world.try_pass(PassKind::Seed));
+        let error = pass.await.expect("it ends").expect_err("not all came");
+        assert!(matches!(error, Error::Platform { side: Side::Source, .. }), "{error}");
+        world.seed().await;
+        world.assert_same();
+        assert!(world.delta().await.quiet);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn messages_that_are_asked_for_again_come_out_of_their_own_folder() {
     // By then the server has been told to open all the others.
     let (world, here, _there) = small_folders(Dovecot::start()).await;

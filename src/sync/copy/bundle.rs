@@ -26,7 +26,7 @@ use super::{
 };
 use crate::ledger::Change;
 use crate::model::{IdSet, Item};
-use crate::platform::{self, Destination, Message, Opened};
+use crate::platform::{self, Destination, Message, Opened, Source};
 
 /// One of the folders.
 struct Part<'a> {
@@ -37,7 +37,7 @@ struct Part<'a> {
     growing: Vec<Parcel>,
 }
 
-/// The source's half of one of them. Without an outlet once it has begun.
+/// The source's half of one of them. Without an outlet once it has begun, or never will.
 struct Half {
     reading: Reading,
     out: Option<mpsc::Sender<Message>>,
@@ -65,16 +65,13 @@ pub(crate) async fn carry(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error
     let Some(stop) = parts.first().map(|part| part.copy.job.stop.clone()) else { return Ok(()) };
     let Lane { source, destination, upcoming, .. } = lane;
     let read = async {
-        for Half { reading, out } in &mut halves {
-            // Closed, if nobody listens any more.
-            if let Some(out) = out.take().filter(|out| !out.is_closed()) {
-                reading.run(source.as_mut(), out).await?;
-            }
-        }
-        if !stop.is_cancelled() {
+        let read = read_each(source.as_mut(), &mut halves).await;
+        // However that ended, nothing more comes.
+        halves.iter_mut().for_each(|half| half.out = None);
+        if read.is_ok() && !stop.is_cancelled() {
             upcoming.begin(source.as_mut()).await;
         }
-        Ok::<(), platform::Error>(())
+        read
     };
     let write = Writing::new(&mut parts).run(destination.as_mut());
     // Both are run to their end: what was read is settled even if reading broke off.
@@ -87,6 +84,17 @@ pub(crate) async fn carry(lane: &mut Lane, jobs: &mut [Job]) -> Result<(), Error
     for (part, half) in parts.iter_mut().zip(&halves) {
         let (missing, ungiven) = (std::mem::take(&mut part.missing), &half.reading.ungiven);
         part.copy.settle_missing(lane, &part.items, missing, ungiven).await?;
+    }
+    Ok(())
+}
+
+/// Reads them one after the other.
+async fn read_each(source: &mut dyn Source, halves: &mut [Half]) -> platform::Result<()> {
+    for Half { reading, out } in halves {
+        // Closed, if nobody listens any more.
+        if let Some(out) = out.take().filter(|out| !out.is_closed()) {
+            reading.run(source, out).await?;
+        }
     }
     Ok(())
 }
