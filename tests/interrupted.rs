@@ -117,6 +117,33 @@ async fn a_source_that_dies_in_the_middle_of_a_seed_ends_up_with_everything_once
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_destination_that_breaks_ends_the_pass_at_once_however_long_the_source_is_silent() {
+    let mut world = World::new().await;
+    let (here, there) = (world.tap_source(), world.tap_destination());
+    world.connect_through(&here, &there, 1);
+    let mails: Vec<_> = (0..150).map(|n| note(&format!("{n}"))).collect();
+    world.at_source().append_many("INBOX", &mails);
+    here.set(When::line(&["* 120 FETCH", "BODY[]"]), What::Stall);
+    let source = here.clone();
+    let cut = move || {
+        while source.fired() == 0 {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        // By now the source is waited for.
+        std::thread::sleep(Duration::from_millis(100));
+        Then::Cut
+    };
+    there.set(When::verb("APPEND").answered(), What::call(cut));
+    // A silent source is waited for for minutes.
+    let pass = tokio::time::timeout(Duration::from_secs(20), world.try_pass(PassKind::Seed));
+    let error = pass.await.expect("it ends").expect_err("the destination is gone");
+    assert!(matches!(error, Error::Platform { side: Side::Destination, .. }), "{error}");
+    here.clear();
+    world.seed().await;
+    world.assert_same_but(&Options::any_order());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_takes_one_connection_is_enough() {
     for poor_source in [true, false] {
         let poor = || Dovecot::builder().max_connections(1).start();

@@ -155,7 +155,17 @@ impl Session {
             let Some((tag, set)) = sent.pop_front() else { return Ok(()) };
             let mut came = Vec::new();
             let end = loop {
-                match self.next(tag, Bodies::Keep(memory)).await? {
+                let next = tokio::select! {
+                    biased;
+                    next = self.next(tag, Bodies::Keep(memory)) => next?,
+                    // Nobody listens any more: neither room nor the server is worth waiting for,
+                    // and reading on would cost the whole download.
+                    () = out.closed() => {
+                        self.abandon();
+                        return Ok(());
+                    }
+                };
+                match next {
                     Next::Data(Reply::Fetch(fetched)) => {
                         let size = fetched.body.as_ref().map_or(0, |(body, _)| body.len());
                         let Some(message) = message(fetched, ids, memory).await else {
@@ -170,7 +180,6 @@ impl Session {
                         self.earn();
                         came.push(message.id);
                         if out.send(message).await.is_err() {
-                            // Nobody listens any more. Reading on would cost the whole download.
                             self.abandon();
                             return Ok(());
                         }

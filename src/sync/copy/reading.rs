@@ -125,7 +125,7 @@ impl Reading {
         };
         let (left, rate, stop, recalled) = (&mut self.left, &self.rate, &self.stop, &self.recalled);
         let pace = async {
-            while let Some(message) = receive.recv().await {
+            while let Some(message) = unless_closed(out, receive.recv()).await.flatten() {
                 let id = message.id;
                 let paced = rate.pass(message.body.len() as u64);
                 let paced = recalled.run_until_cancelled(paced);
@@ -140,5 +140,14 @@ impl Reading {
             drop(receive);
         };
         tokio::join!(read, pace).0
+    }
+}
+
+/// Waits for something as long as there is anybody to pass it on to.
+async fn unless_closed<T>(out: &mpsc::Sender<Message>, what: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = what => Some(done),
+        () = out.closed() => None,
     }
 }

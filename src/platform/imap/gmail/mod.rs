@@ -274,7 +274,13 @@ impl Source for Gmail {
             fetched
         };
         let give = async {
-            while let Some(mut message) = receive.recv().await {
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    next = receive.recv() => next,
+                    () = out.closed() => None,
+                };
+                let Some(mut message) = next else { break };
                 if let Some(Some(with_labels)) = flags.remove(&message.id) {
                     message.flags = with_labels;
                 }
