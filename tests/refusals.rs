@@ -17,6 +17,8 @@ use support::{Dovecot, Imap, Pair, Tapped, is_full, note, seed};
 const FOLDERS: usize = 10;
 /// In the short form, of each side and pass.
 const CASES: usize = 12;
+/// No comparison may take longer.
+const BOUND: Duration = Duration::from_secs(20);
 
 fn name(n: usize) -> String {
     format!("Folder {n}")
@@ -112,4 +114,31 @@ async fn whatever_the_source_says_at_any_command_of_a_delta_costs_only_time() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_the_destination_says_at_any_command_of_a_delta_costs_only_time() {
     refused_at_any_command(1, PassKind::Delta).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_said_at_any_command_a_comparison_ends_and_is_never_wrong() {
+    let servers = Pair::of(Dovecot::start(), Dovecot::start());
+    let case = ready(&servers, PassKind::Seed).await;
+    case.pass(PassKind::Seed).await.expect("undisturbed");
+    for proxy in &case.proxies {
+        let before = proxy.commands();
+        assert!(case.world.verify().await.is_equal());
+        let sayings = sayings();
+        let cases = (proxy.commands() - before) as usize * sayings.len();
+        let stride = if is_full() { 1 } else { (cases / CASES) | 1 };
+        for n in (seed("SEED") as usize % stride..cases).step_by(stride) {
+            let (what, when, saying) = &sayings[n % sayings.len()];
+            let command = 1 + (n / sayings.len()) as u64;
+            proxy.set(when(proxy.commands() + command), saying.clone());
+            let options = case.world.compare_all();
+            let compared = tokio::time::timeout(BOUND, case.world.try_verify(&options)).await;
+            let hint = format!("command {command}: {what}");
+            // What cannot be read is told of, but no message is said to be missing.
+            if let Ok(found) = compared.unwrap_or_else(|_| panic!("{hint}: it hangs")) {
+                assert!(found.is_equal(), "{hint}: {found:?}");
+            }
+            proxy.clear();
+        }
+    }
 }

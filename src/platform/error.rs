@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Refusal;
+use super::Remedy;
 use crate::auth::TokenError;
 
 /// How much of the work an error spoils.
@@ -33,6 +33,24 @@ pub enum Retry {
     After(Duration),
     /// Only after an operator changed something.
     Never,
+}
+
+/// A server's refusal of one thing, in its own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The response code, upper case, without brackets: `OVERQUOTA`, `TOOBIG` …
+    pub code: Option<String>,
+    /// The text after it.
+    pub text: String,
+    /// True if trying the same again may help (`INUSE`, `UNAVAILABLE`, `SERVERBUG` …), false if
+    /// the server will not take this message (`TOOBIG`, malformed …).
+    pub transient: bool,
+    /// True if nothing but another message would help: it is too large.
+    pub hopeless: bool,
+    /// A change that may help.
+    pub remedy: Option<Remedy>,
+    /// What it concerns.
+    pub scope: Scope,
 }
 
 /// An error of a platform, with what is needed to act on it.

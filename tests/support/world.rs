@@ -218,11 +218,17 @@ impl World {
 
     /// The same in another way.
     pub async fn verify_with(&self, options: &verify::Options) -> Comparison {
+        let verified = self.try_verify(options).await;
+        verified.unwrap_or_else(|error| panic!("verify failed: {error}"))
+    }
+
+    /// The same, if it can be done.
+    pub async fn try_verify(&self, options: &verify::Options) -> Result<Comparison, Error> {
         let mailbox = Arc::new(self.mailbox.clone());
         let progress = Progress::default();
         let verified = verify::verify(self.context(), &mailbox, options, None, &progress);
         // As large as a comparison is; every test would carry it.
-        Box::pin(verified).await.unwrap_or_else(|error| panic!("verify failed: {error}"))
+        Box::pin(verified).await
     }
 
     /// How to compare everything.

@@ -51,9 +51,7 @@ impl Pace {
         let scaled = |n: usize| (n as f64 * times).round() as usize;
         Some(Amount { messages: scaled(self.done.messages), bytes: scaled(self.done.bytes) })
     }
-}
 
-impl Pace {
     /// How long it takes for a batch that is full with so many messages or so many bytes; nothing while
     /// nothing is known.
     pub(super) fn for_batch(&self, full: Amount) -> Duration {
