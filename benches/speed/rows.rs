@@ -204,7 +204,7 @@ impl Bench {
         let line = |time| (delay(&pair.source, time), delay(&pair.destination, time));
         let ((from, to), short) = (line(millis(round_trip)), line(Duration::ZERO));
         let floor = Floor::of(&mailbox, &pair.destination.connect("anna"), CONNECTIONS);
-        let mut series: [Series; 4] = Default::default();
+        let mut series: [Series; 5] = Default::default();
         for _ in 0..self.rounds {
             let user = self.account();
             let source = Side { port: short.0.port(), user: "anna".into() };
@@ -218,20 +218,26 @@ impl Bench {
             let destination = Side { port: to.port(), user: user.clone() };
             series[1].0.push(drover(source, destination).pass(&["m0"]).wall);
             pair.assert_there(&mailbox, &user);
-            let user = self.account();
-            let (from, to) = ((from.port(), "anna"), (to.port(), user.as_str()));
-            series[2].0.push(floor.measure(from, to, Rules::All, Order::Any));
+            let servers = [(pair.source.port(), pair.destination.port()), (from.port(), to.port())];
+            for ((from, to), n) in servers.into_iter().zip([4, 2]) {
+                let user = self.account();
+                let (from, to) = ((from, "anna"), (to, user.as_str()));
+                series[n].0.push(floor.measure(from, to, Rules::All, Order::Any));
+            }
         }
-        let [near, far, floor, short] = &series;
+        let [near, far, floor, short, floor_near] = &series;
         figure("drover, near", near.median(), "s");
         // What the proxy itself takes of the two cores.
         figure("drover, near, over a proxy that delays nothing", short.median(), "s");
         figure("drover, far", far.median(), "s");
+        figure("floor, near", floor_near.median(), "s");
         figure("floor, far", floor.median(), "s");
         figure("drover / floor, far", far.over(floor), "");
         let trips = (far.median() - near.median()) / millis(round_trip).as_secs_f64();
         figure("round trips in all", trips, "");
         figure("floor, far / drover, near", floor.over(near), "");
+        // What the line costs whoever asks for nothing and decides nothing.
+        figure("floor: far / near", floor.over(floor_near), "");
         self.goal("drover: far / near", far.over(near), "", Goal::AtMost(most));
     }
 
