@@ -12,13 +12,12 @@ use std::time::Duration;
 use drover::definition::MaxDelete;
 use drover::model::PassKind;
 use support::proxy::{What, When};
+use support::tapped::BOUND;
 use support::{Dovecot, Imap, Pair, Tapped, is_full, note, seed};
 
 const FOLDERS: usize = 10;
 /// In the short form, of each side and pass.
 const CASES: usize = 12;
-/// No comparison may take longer.
-const BOUND: Duration = Duration::from_secs(20);
 
 fn name(n: usize) -> String {
     format!("Folder {n}")
@@ -59,6 +58,17 @@ fn sayings() -> [Said; 4] {
     ]
 }
 
+/// At which of so many commands, from 1, what is said: every one, or a few of them.
+fn cases(commands: u64) -> impl Iterator<Item = (u64, Said)> {
+    let sayings = sayings();
+    let all = commands as usize * sayings.len();
+    // Odd: else it would always be the same that is said.
+    let stride = if is_full() { 1 } else { (all / CASES) | 1 };
+    let first = seed("SEED") as usize % stride;
+    let at = move |n: usize| (1 + (n / sayings.len()) as u64, sayings[n % sayings.len()].clone());
+    (first..all).step_by(stride).map(at)
+}
+
 /// A mailbox of its own between these servers, over two connections to each, ready for this pass.
 async fn ready(servers: &Pair, kind: PassKind) -> Tapped {
     let mut case = servers.tapped(2).await;
@@ -78,18 +88,12 @@ async fn refused_at_any_command(side: usize, kind: PassKind) {
     let whole = ready(&servers, kind).await;
     let before = whole.proxies[side].commands();
     whole.pass(kind).await.expect("undisturbed");
-    let sayings = sayings();
-    let cases = (whole.proxies[side].commands() - before) as usize * sayings.len();
-    // Odd: else it would always be the same that is said.
-    let stride = if is_full() { 1 } else { (cases / CASES) | 1 };
-    let first = seed("SEED") as usize % stride;
-    for n in (first..cases).step_by(stride) {
-        let (command, (what, when, saying)) =
-            (1 + (n / sayings.len()) as u64, &sayings[n % sayings.len()]);
+    let commands = whole.proxies[side].commands() - before;
+    for (command, (what, when, saying)) in cases(commands) {
         let hint = format!("side {side}, {kind:?}, command {command}: {what}");
         let case = ready(&servers, kind).await;
         let proxy = &case.proxies[side];
-        proxy.set(when(proxy.commands() + command), saying.clone());
+        proxy.set(when(proxy.commands() + command), saying);
         // The last ones nobody waits for.
         let _ = case.pass(kind).await;
         case.ends_equal(&hint).await;
@@ -124,13 +128,8 @@ async fn whatever_is_said_at_any_command_a_comparison_ends_and_is_never_wrong() 
     for proxy in &case.proxies {
         let before = proxy.commands();
         assert!(case.world.verify().await.is_equal());
-        let sayings = sayings();
-        let cases = (proxy.commands() - before) as usize * sayings.len();
-        let stride = if is_full() { 1 } else { (cases / CASES) | 1 };
-        for n in (seed("SEED") as usize % stride..cases).step_by(stride) {
-            let (what, when, saying) = &sayings[n % sayings.len()];
-            let command = 1 + (n / sayings.len()) as u64;
-            proxy.set(when(proxy.commands() + command), saying.clone());
+        for (command, (what, when, saying)) in cases(proxy.commands() - before) {
+            proxy.set(when(proxy.commands() + command), saying);
             let options = case.world.compare_all();
             let compared = tokio::time::timeout(BOUND, case.world.try_verify(&options)).await;
             let hint = format!("command {command}: {what}");

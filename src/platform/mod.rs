@@ -31,6 +31,7 @@ pub use error::{Error, Refusal, Retry, Scope};
 pub use inspection::{Inspection, Oversized, Quota, Size, Takes, Unseen, Weighed};
 pub use masters::Masters;
 pub use remedy::Remedy;
+pub(crate) use source::unless_closed;
 pub use source::{Message, Source, Surveyed, Wanted};
 
 /// The result of a conversation with a platform.

@@ -100,3 +100,15 @@ pub trait Source: Account {
     /// A new connection in place of one that is broken.
     async fn reconnect(&mut self) -> Result<()>;
 }
+
+/// Waits for something as long as there is anybody to pass messages on to. `None` once nobody is.
+pub(crate) async fn unless_closed<T>(
+    out: &mpsc::Sender<Message>,
+    what: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = what => Some(done),
+        () = out.closed() => None,
+    }
+}

@@ -10,8 +10,9 @@ use drover::sync::Error;
 use super::compare::differences;
 use super::{Options, Proxy, World, snapshot};
 
-/// No pass may take longer, whatever the wire does: several waits, none of them forever.
-const BOUND: Duration = Duration::from_secs(20);
+/// No pass or comparison may take longer, whatever the wire does: several waits, none of them
+/// forever.
+pub const BOUND: Duration = Duration::from_secs(20);
 
 /// One mailbox with a proxy on each side.
 pub struct Tapped {

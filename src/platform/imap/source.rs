@@ -20,7 +20,7 @@ use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, FolderName, IdSet, ItemId};
 use crate::platform::{
     Changes, Error, FolderStatus, Message, Options, Oversized, Refusal, Result, Source, Surveyed,
-    Wanted, Weighed,
+    Wanted, Weighed, unless_closed,
 };
 
 /// FETCH commands under way: one that is answered, one on its way.
@@ -155,17 +155,14 @@ impl Session {
             let Some((tag, set)) = sent.pop_front() else { return Ok(()) };
             let mut came = Vec::new();
             let end = loop {
-                let next = tokio::select! {
-                    biased;
-                    next = self.next(tag, Bodies::Keep(memory)) => next?,
-                    // Nobody listens any more: neither room nor the server is worth waiting for,
-                    // and reading on would cost the whole download.
-                    () = out.closed() => {
-                        self.abandon();
-                        return Ok(());
-                    }
+                let next = self.next(tag, Bodies::Keep(memory));
+                let Some(next) = unless_closed(out, next).await else {
+                    // Neither room nor the server is worth waiting for, and reading on would cost
+                    // the whole download.
+                    self.abandon();
+                    return Ok(());
                 };
-                match next {
+                match next? {
                     Next::Data(Reply::Fetch(fetched)) => {
                         let size = fetched.body.as_ref().map_or(0, |(body, _)| body.len());
                         let Some(message) = message(fetched, ids, memory).await else {

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::job::Job;
 use crate::flow::{Memory, Rate};
 use crate::model::{Epoch, FolderName, IdSet, ItemId};
-use crate::platform::{Error, Message, Refusal, Result, Source};
+use crate::platform::{Error, Message, Refusal, Result, Source, unless_closed};
 
 /// So many broken connections are made good in one run.
 const BREAKS: usize = 16;
@@ -140,14 +140,5 @@ impl Reading {
             drop(receive);
         };
         tokio::join!(read, pace).0
-    }
-}
-
-/// Waits for something as long as there is anybody to pass it on to.
-async fn unless_closed<T>(out: &mpsc::Sender<Message>, what: impl Future<Output = T>) -> Option<T> {
-    tokio::select! {
-        biased;
-        done = what => Some(done),
-        () = out.closed() => None,
     }
 }

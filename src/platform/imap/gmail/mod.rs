@@ -28,7 +28,7 @@ use crate::flow::Memory;
 use crate::model::{Cursor, Epoch, Flags, FolderName, IdSet, ItemId};
 use crate::platform::{
     Account, Changes, ContentDigest, Error, FolderStatus, Gone, Inspection, Message, Oversized,
-    Page, Refusal, Result, Sighting, Source, Surveyed, Takes, Wanted, Weighed,
+    Page, Refusal, Result, Sighting, Source, Surveyed, Takes, Wanted, Weighed, unless_closed,
 };
 
 mod mark;
@@ -274,13 +274,7 @@ impl Source for Gmail {
             fetched
         };
         let give = async {
-            loop {
-                let next = tokio::select! {
-                    biased;
-                    next = receive.recv() => next,
-                    () = out.closed() => None,
-                };
-                let Some(mut message) = next else { break };
+            while let Some(mut message) = unless_closed(out, receive.recv()).await.flatten() {
                 if let Some(Some(with_labels)) = flags.remove(&message.id) {
                     message.flags = with_labels;
                 }
