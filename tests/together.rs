@@ -94,6 +94,30 @@ async fn over_a_long_line_a_large_folder_is_filled_together_in_larger_batches() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_outweighs_all_others_is_helped_from_the_beginning() {
+    let mut world = World::between(Dovecot::start(), Dovecot::start()).await;
+    let mut here = world.at_source();
+    mail::fill(&mut here, 800, &FOLDERS[1..9], 3);
+    let large = |n| {
+        let note = note(&format!("note {n}"));
+        Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(600)].concat(), ..note }
+    };
+    let mails: Vec<Mail> = (0..1_200).map(large).collect();
+    here.append_many("INBOX", &mails);
+    let proxy = world.tap_destination();
+    proxy.always(When::verb("APPEND").answered(), What::Delay(Duration::from_millis(100)));
+    world.seed().await;
+    let heard = proxy.heard();
+    let opened: Vec<&String> = heard.iter().filter(|line| line.contains(" SELECT ")).collect();
+    let is_inbox = |line: &&&String| line.contains("\"INBOX\"");
+    let last = opened.iter().rposition(|line| !is_inbox(&line)).expect("other folders");
+    let helped = opened[..last].iter().filter(is_inbox).count();
+    assert!(helped > 1, "with others still to come: {opened:?}");
+    world.assert_same();
+    assert!(world.delta().await.quiet);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_destination_without_multiappend_is_filled_over_one() {
     let (world, proxy) = mostly_inbox(Dovecot::builder().no_multiappend().start(), many()).await;
     proxy.clear();

@@ -17,18 +17,39 @@ pub(crate) struct Bench {
 
 #[derive(Default)]
 struct Seats {
-    /// So many would be of use.
-    wanted: usize,
+    wants: Vec<Want>,
+    /// For the next one who wants some.
+    no: u64,
     lanes: Vec<Lane>,
     /// Helping does harm here.
     closed: bool,
+}
+
+/// So many lanes would be of use to somebody.
+struct Want {
+    no: u64,
+    lanes: usize,
+    /// Messages that they have to fill the folder with.
+    messages: u64,
+}
+
+impl Seats {
+    fn wanted(&self) -> usize {
+        self.wants.iter().map(|want| want.lanes).sum()
+    }
+
+    /// May this one take a lane? Whoever has most to do has enough of them before others have any.
+    fn is_next(&self, no: u64) -> bool {
+        let next = self.wants.iter().filter(|want| want.lanes > 0).max_by_key(|w| w.messages);
+        next.is_some_and(|next| next.no == no)
+    }
 }
 
 impl Bench {
     /// Leaves a lane to whoever wants one; it comes back if nobody does, or if it is wanted back.
     pub(crate) fn offer(&self, mut lane: Lane) -> Option<Lane> {
         let mut seats = self.lock();
-        let is_enough = seats.lanes.len() >= seats.wanted;
+        let is_enough = seats.lanes.len() >= seats.wanted();
         if is_enough || seats.closed || lane.recalled.is_cancelled() {
             return Some(lane);
         }
@@ -38,11 +59,15 @@ impl Bench {
         None
     }
 
-    /// So many lanes are wanted, for as long as what comes back is kept.
-    pub(crate) fn want(&self, lanes: usize) -> Wanted {
-        self.lock().wanted += lanes;
+    /// So many lanes are wanted for so many messages, for as long as what comes back is kept.
+    pub(crate) fn want(&self, lanes: usize, messages: u64) -> Wanted {
+        let mut seats = self.lock();
+        let no = seats.no;
+        seats.no += 1;
+        seats.wants.push(Want { no, lanes, messages });
+        drop(seats);
         self.called.notify_waiters();
-        Wanted { bench: self.clone(), lanes }
+        Wanted { bench: self.clone(), no }
     }
 
     /// Waits until there are fewer lanes than are wanted.
@@ -52,7 +77,7 @@ impl Bench {
             called.as_mut().enable();
             {
                 let seats = self.lock();
-                if !seats.closed && seats.lanes.len() < seats.wanted {
+                if !seats.closed && seats.lanes.len() < seats.wanted() {
                     return;
                 }
             }
@@ -78,25 +103,24 @@ impl Bench {
 /// See [`Bench::want`].
 pub(crate) struct Wanted {
     bench: Bench,
-    /// So many more.
-    lanes: usize,
+    no: u64,
 }
 
 impl Wanted {
     /// Is there one, and is it still wanted?
     pub(crate) fn is_offered(&self) -> bool {
-        self.lanes > 0 && !self.bench.lock().lanes.is_empty()
+        let seats = self.bench.lock();
+        !seats.lanes.is_empty() && seats.is_next(self.no)
     }
 
     /// One, if there is one.
     pub(crate) fn take(&mut self) -> Option<Lane> {
-        if self.lanes == 0 {
+        let mut seats = self.bench.lock();
+        if !seats.is_next(self.no) {
             return None;
         }
-        let mut seats = self.bench.lock();
         let lane = seats.lanes.pop()?;
-        seats.wanted -= 1;
-        self.lanes -= 1;
+        seats.wants.iter_mut().filter(|want| want.no == self.no).for_each(|want| want.lanes -= 1);
         Some(lane)
     }
 
@@ -117,10 +141,28 @@ impl Drop for Wanted {
     fn drop(&mut self) {
         let left = {
             let mut seats = self.bench.lock();
-            seats.wanted -= self.lanes;
-            let at = seats.lanes.len().min(seats.wanted);
+            seats.wants.retain(|want| want.no != self.no);
+            let at = seats.lanes.len().min(seats.wanted());
             seats.lanes.split_off(at)
         };
         left.into_iter().for_each(Lane::close);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_most_messages_to_come_has_enough_lanes_before_others_have_any() {
+        let bench = Bench::default();
+        let (small, large) = (bench.want(3, 500), bench.want(1, 4000));
+        let is_next = |wanted: &Wanted| bench.lock().is_next(wanted.no);
+        assert!(is_next(&large) && !is_next(&small));
+        bench.lock().wants[1].lanes = 0;
+        assert!(is_next(&small) && !is_next(&large), "it has what it wanted");
+        drop(small);
+        assert!(!is_next(&large));
+        assert_eq!(bench.lock().wanted(), 0);
     }
 }

@@ -26,8 +26,8 @@ use super::lane::{Lane, at_source};
 use super::pairing::Trait;
 use failures::too_big;
 use reading::Reading;
-pub(crate) use together::HELPERS;
 use together::WORTH_HELP;
+pub(crate) use together::{HELPERS, SURELY_WORTH_HELP};
 use writing::Writing;
 
 pub(crate) mod bundle;
@@ -153,7 +153,7 @@ impl<'a> Copy<'a> {
         let (send, receive) = mpsc::channel(READ_AHEAD);
         let Lane { source, destination, upcoming, .. } = lane;
         let is_worth_help = missing.len() >= WORTH_HELP && destination.takes_turns().is_some();
-        let wanted = is_worth_help.then(|| upcoming.queue.bench.want(HELPERS));
+        let wanted = is_worth_help.then(|| upcoming.queue.bench.want(HELPERS, missing.len()));
         let next = OnceLock::new();
         let read = async {
             // When the last message is taken it is known what comes next.

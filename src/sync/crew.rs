@@ -14,7 +14,7 @@ use crate::model::Role;
 use crate::platform;
 
 use super::bench::Bench;
-use super::copy::{HELPERS, bundle};
+use super::copy::{HELPERS, SURELY_WORTH_HELP, bundle};
 use super::job::{Ended, Job};
 use super::lane::{Lane, Promised, at_destination};
 use super::queue::{Load, Queue, Upcoming};
@@ -61,7 +61,11 @@ impl Crew<'_> {
         jobs: Vec<Job>,
     ) -> Result<(Vec<Job>, Lane), Error> {
         let bundles = lane.destination.tells_places() && lane.destination.late_flags().is_empty();
-        let workers = allowed(self.mailbox).min(worth(&jobs, bundles, promised.len())).max(1);
+        let allowed = allowed(self.mailbox);
+        let takes_turns = lane.destination.takes_turns().is_some();
+        let helped = if takes_turns { share(&jobs, allowed) } else { 0 };
+        let worth = worth(&jobs, bundles, promised.len());
+        let workers = worth.min(allowed.saturating_sub(helped)).max(1);
         let mut promised = promised.into_iter();
         let to_make = to_make(&jobs);
         let is_heavy = jobs.iter().any(|job| job.weight() >= HEAVY);
@@ -85,10 +89,10 @@ impl Crew<'_> {
         }
         // Given up when there is nothing left to do.
         let mut helping = JoinSet::new();
-        if is_heavy && lane.destination.takes_turns().is_some() {
-            for _ in workers..allowed(self.mailbox).min(workers + HELPERS) {
+        if is_heavy && takes_turns {
+            for _ in workers..allowed.min(workers + HELPERS) {
                 let (context, mailbox) = (self.context.clone(), Arc::clone(self.mailbox));
-                helping.spawn(help(context, mailbox, queue.bench.clone()));
+                helping.spawn(help(context, mailbox, queue.bench.clone(), promised.next()));
             }
         }
         match make(self.ledger, &mut lane, to_make).await {
@@ -134,6 +138,17 @@ fn worth(jobs: &[Job], bundles: bool, promised: usize) -> usize {
         heavy.partition(|job| (bundles && job.is_slight()) || job.is_deeds_alone());
     let wanted = others.len() + slight.len().div_ceil(FEW);
     wanted.max(promised + 1).min(others.len() + slight.len())
+}
+
+/// How many lanes help the largest job from the beginning: with its own it has its share of them. Alone
+/// on one it would be left when all else is done, and what helps then waits for its turns with nothing
+/// else to do. All else takes no longer than the whole on all lanes would.
+fn share(jobs: &[Job], allowed: usize) -> usize {
+    let all: u64 = jobs.iter().map(Job::weight).sum();
+    let worth_it = |job: &&Job| job.weight() >= HEAVY && job.copies() >= SURELY_WORTH_HELP;
+    let Some(largest) = jobs.first().filter(worth_it) else { return 0 };
+    let share = largest.weight() as f64 / all as f64 * allowed as f64;
+    (share as usize).saturating_sub(1).min(HELPERS)
 }
 
 /// A destination folder that is to be made.
@@ -184,10 +199,14 @@ async fn make(
     Ok(made)
 }
 
-/// Opens a lane for whoever fills a large folder, where there are fewer jobs than lanes.
-async fn help(context: Context, mailbox: Arc<Mailbox>, bench: Bench) {
+/// Opens a lane for whoever fills a large folder.
+async fn help(context: Context, mailbox: Arc<Mailbox>, bench: Bench, promised: Option<Promised>) {
     bench.wanting().await;
-    match Lane::open_further(&context, &mailbox).await {
+    let opened = match promised {
+        Some(promised) => promised.take().await,
+        None => Lane::open_further(&context, &mailbox).await,
+    };
+    match opened {
         Ok(lane) => {
             if let Some(lane) = bench.offer(lane) {
                 lane.close();

@@ -97,9 +97,14 @@ impl Job {
         self.folders.iter().map(one).sum()
     }
 
+    /// Messages to copy.
+    pub(crate) fn copies(&self) -> u64 {
+        self.folders.iter().map(|f| f.copies().0).sum()
+    }
+
     /// Is nothing copied, only changed at the destination?
     pub(crate) fn is_deeds_alone(&self) -> bool {
-        self.folders.iter().all(|f| f.copies().0 == 0)
+        self.copies() == 0
     }
 
     /// Is it a few messages to copy, and nothing of which the order matters besides? Such jobs are

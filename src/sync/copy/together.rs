@@ -35,9 +35,12 @@ const LEAST: Amount = Amount { messages: 50, bytes: 1 << 20 };
 const MOST: Amount = Amount { messages: 500, bytes: 4 << 20 };
 /// Fewer messages are not worth a second connection.
 pub(super) const WORTH_HELP: u64 = 2 * LEAST.messages as u64;
+/// So many are, however large the batches.
+pub(crate) const SURELY_WORTH_HELP: u64 = 2 * MOST.messages as u64;
 /// What one connection is at work on for so many turns is a batch: a few connections work for as
-/// long as their turns take then.
-const TURNS: u32 = 6;
+/// long as their turns take then. How fast one is was seen while all lanes shared the server; the few
+/// that help when the others are done are faster, and their turns take no less.
+const TURNS: u32 = 12;
 /// Where it is at work on a batch for less than this, in turns, one connection is faster by itself.
 const WORTH_TURNS: f64 = 1.5;
 /// So long a batch waits for its turn while nothing is answered, at least. A server may lock the folder
@@ -384,10 +387,10 @@ mod tests {
     }
 
     #[test]
-    fn over_a_long_line_a_batch_is_what_one_connection_does_in_six_turns() {
+    fn over_a_long_line_a_batch_is_what_one_connection_does_in_twelve_turns() {
         assert_eq!(share(50 * MS, &Pace::default(), 5000), None, "nobody knows yet");
-        assert_eq!(share(50 * MS, &pace(50), 5000), Some((150, 1_500_000)));
-        assert_eq!(share(50 * MS, &pace(50), 299), None, "too few");
+        assert_eq!(share(50 * MS, &pace(50), 5000), Some((300, 3_000_000)));
+        assert_eq!(share(50 * MS, &pace(50), 599), None, "too few");
         assert_eq!(share(50 * MS, &pace(5), 5000), Some((50, 1 << 20)), "not for ever");
         assert_eq!(share(200 * MS, &pace(50), 5000), Some((500, 4 << 20)), "not without bounds");
     }

@@ -75,8 +75,11 @@ impl Copy<'_> {
                 }
                 self.renew(destination).await?;
             }
+            if self.alone {
+                // Nobody else is to wait until this one has enough.
+                wanted = None;
+            }
             if writing.open
-                && !self.alone
                 && self.refusals == 0
                 && let Some(wanted) = wanted.as_mut().filter(|wanted| wanted.is_offered())
                 && let Some(turn) = destination.takes_turns()
