@@ -107,10 +107,17 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Is there one, and is it still wanted?
+    /// Is there one, and is it still wanted? Those that are wanted back wait for nobody.
     pub(crate) fn is_offered(&self) -> bool {
-        let seats = self.bench.lock();
-        !seats.lanes.is_empty() && seats.is_next(self.no)
+        let mut seats = self.bench.lock();
+        let lanes = std::mem::take(&mut seats.lanes).into_iter();
+        let (recalled, lanes): (Vec<_>, Vec<_>) =
+            lanes.partition(|lane| lane.recalled.is_cancelled());
+        seats.lanes = lanes;
+        let is_offered = !seats.lanes.is_empty() && seats.is_next(self.no);
+        drop(seats);
+        recalled.into_iter().for_each(Lane::close);
+        is_offered
     }
 
     /// One, if there is one.
