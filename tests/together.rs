@@ -29,6 +29,12 @@ fn many() -> Vec<Mail> {
     (0..LARGE).map(|n| mail::message(n, 5)).collect()
 }
 
+/// A message with so many lines of 17 bytes below its own.
+fn with_lines(n: usize, lines: usize) -> Mail {
+    let note = note(&format!("note {n}"));
+    Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(lines)].concat(), ..note }
+}
+
 fn to_the_inbox() -> When {
     When::verb("APPEND").containing("\"INBOX\"")
 }
@@ -56,11 +62,7 @@ async fn a_large_folder_is_filled_over_several_connections_in_the_sources_order(
 async fn connections_are_opened_to_help_a_mailbox_that_is_one_large_folder() {
     for (messages, expected) in [(400, 4), (30, 1)] {
         let mut world = World::between(Dovecot::start(), Dovecot::start()).await;
-        let large = |n| {
-            let note = note(&format!("note {n}"));
-            Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(2_400)].concat(), ..note }
-        };
-        let mails: Vec<Mail> = (0..messages).map(large).collect();
+        let mails: Vec<Mail> = (0..messages).map(|n| with_lines(n, 2_400)).collect();
         world.at_source().append_many("INBOX", &mails);
         let proxy = world.tap_destination();
         proxy.always(to_the_inbox().answered(), What::Delay(Duration::from_millis(100)));
@@ -73,11 +75,7 @@ async fn connections_are_opened_to_help_a_mailbox_that_is_one_large_folder() {
 #[tokio::test(flavor = "multi_thread")]
 async fn over_a_long_line_a_large_folder_is_filled_together_in_larger_batches() {
     let mut world = World::between(Dovecot::start(), Dovecot::start()).await;
-    let large = |n| {
-        let note = note(&format!("note {n}"));
-        Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(900)].concat(), ..note }
-    };
-    let mails: Vec<Mail> = (0..2_000).map(large).collect();
+    let mails: Vec<Mail> = (0..2_000).map(|n| with_lines(n, 900)).collect();
     world.at_source().append_many("INBOX", &mails);
     let proxy = world.tap_destination();
     let far = || What::Delay(Duration::from_millis(60));
@@ -98,11 +96,7 @@ async fn a_folder_that_outweighs_all_others_is_helped_from_the_beginning() {
     let mut world = World::between(Dovecot::start(), Dovecot::start()).await;
     let mut here = world.at_source();
     mail::fill(&mut here, 800, &FOLDERS[1..9], 3);
-    let large = |n| {
-        let note = note(&format!("note {n}"));
-        Mail { bytes: [note.bytes, b"0123456789abcde\r\n".repeat(600)].concat(), ..note }
-    };
-    let mails: Vec<Mail> = (0..1_200).map(large).collect();
+    let mails: Vec<Mail> = (0..1_200).map(|n| with_lines(n, 600)).collect();
     here.append_many("INBOX", &mails);
     let proxy = world.tap_destination();
     proxy.always(When::verb("APPEND").answered(), What::Delay(Duration::from_millis(100)));

@@ -202,11 +202,8 @@ async fn make(
 /// Opens a lane for whoever fills a large folder.
 async fn help(context: Context, mailbox: Arc<Mailbox>, bench: Bench, promised: Option<Promised>) {
     bench.wanting().await;
-    let opened = match promised {
-        Some(promised) => promised.take().await,
-        None => Lane::open_further(&context, &mailbox).await,
-    };
-    match opened {
+    let promised = promised.unwrap_or_else(|| Promised::open(&context, &mailbox));
+    match promised.take().await {
         Ok(lane) => {
             if let Some(lane) = bench.offer(lane) {
                 lane.close();
