@@ -468,3 +468,28 @@ fn reading_the_files_does_not_make_the_watch_read_them_again() {
     handle.stop();
     assert_eq!(count.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
+
+#[test]
+fn one_mailbox_alone_is_told_from_several() {
+    let (_root, dir) = directory();
+    write(dir.join("acme.toml"), "anna");
+    let sole = |snapshot: &Snapshot, names: &[&str]| {
+        let names: Vec<String> = names.iter().map(|&name| name.into()).collect();
+        snapshot.sole(&names).map(|mailbox| mailbox.source.user.clone())
+    };
+    let one = catalog(&dir).look(false).snapshot;
+    let anna = Some("anna".to_owned());
+    assert_eq!(sole(&one, &[]), anna);
+    assert_eq!(sole(&one, &["acme"]), anna);
+    assert_eq!(sole(&one, &["acme/anna"]), anna);
+    assert_eq!(sole(&one, &["acme", "acme/anna"]), anna);
+    assert_eq!(sole(&one, &["acme/bert"]), None);
+
+    write(dir.join("beta.toml"), "bert carl");
+    let three = catalog(&dir).look(false).snapshot;
+    assert_eq!(sole(&three, &[]), None);
+    assert_eq!(sole(&three, &["beta"]), None);
+    assert_eq!(sole(&three, &["acme"]), anna);
+    assert_eq!(sole(&three, &["beta/carl"]), Some("carl".to_owned()));
+    assert_eq!(sole(&three, &["acme", "beta/carl"]), None);
+}

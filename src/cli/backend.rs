@@ -27,15 +27,19 @@ pub(super) enum Backend {
 }
 
 impl Backend {
-    /// The daemon if it answers, else the ledger itself.
+    /// The daemon if it answers, else the ledger itself. `wanted`: over what passes are about to be
+    /// asked for.
     ///
     /// # Errors
     /// [`exit::LOCKED`] if another process has the ledger and does not answer.
-    pub(super) async fn connect(config: &Config) -> anyhow::Result<Self> {
+    pub(super) async fn connect(
+        config: &Config,
+        wanted: Option<&[String]>,
+    ) -> anyhow::Result<Self> {
         let daemon = |found| Self::Daemon(config.socket.clone(), Mutex::new(Some(found)));
         match reach(&config.socket).await? {
             Some(found) => Ok(daemon(found)),
-            None => match Engine::start(config).await {
+            None => match Engine::start(config, wanted).await {
                 Ok(engine) => Ok(Self::Local(Box::new(engine))),
                 // A daemon that was starting has its socket by now.
                 Err(error) => match reach(&config.socket).await? {

@@ -187,7 +187,11 @@ impl Cli {
             Command::Man => paper::man()?,
             Command::Reload => daemon::reload(&config).await?,
             command => {
-                let backend = Backend::connect(&config).await?;
+                let wanted = match &command {
+                    Command::Sync { names } | Command::Plan { names } => Some(names.as_slice()),
+                    _ => None,
+                };
+                let backend = Backend::connect(&config, wanted).await?;
                 // The way out of a watch; an interruption of everything else.
                 let is_watch = matches!(command, Command::Status { watch: true, .. });
                 let done = tokio::select! {

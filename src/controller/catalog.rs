@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::walk::{Signature, Walk};
-use crate::definition::{Generation, Migration, MigrationName};
+use crate::definition::{Generation, Mailbox, Migration, MigrationName};
 
 /// A file that is not valid is not complained about until it has been left alone for so long: it
 /// may be half-written.
@@ -111,6 +111,25 @@ impl Snapshot {
             text.push_str(&format!("{}={}\n", name.0, declared.migration.generation.0));
         }
         Generation(format!("{:08x}", crc32c::crc32c(text.as_bytes())).into())
+    }
+}
+
+impl Snapshot {
+    /// The mailbox over which passes run if they are asked for by these names (by none: all), if
+    /// that is exactly one.
+    pub fn sole(&self, names: &[String]) -> Option<Arc<Mailbox>> {
+        let all = self.migrations.iter().filter(|(_, declared)| !declared.migration.suspend);
+        let all = all.flat_map(|(migration, declared)| {
+            declared.migration.mailboxes.iter().map(|mailbox| (&*migration.0, mailbox))
+        });
+        let mut wanted = all.filter(|(migration, mailbox)| {
+            let is_it = |name: &String| {
+                name == migration || *name == format!("{migration}/{}", mailbox.source.user)
+            };
+            names.is_empty() || names.iter().any(is_it)
+        });
+        let (_, mailbox) = wanted.next()?;
+        wanted.next().is_none().then(|| Arc::clone(mailbox))
     }
 }
 

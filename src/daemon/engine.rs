@@ -1,42 +1,28 @@
 //! The ledger, the definitions and passes, put together: parts for the daemon, and the engine
 //! of a single command. Nothing here knows of a command line.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Value;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
+use super::definitions::{catalog, read};
+use super::keeping::{self, book, close, known};
 use super::work::{self, Work};
-use crate::auth::{Store, Tokens, Vault};
+use crate::auth::Tokens;
 use crate::config::Config;
 use crate::control::{Handlers, Server};
-use crate::controller::catalog::{self, Catalog, Problem, Snapshot};
-use crate::controller::{Book, Controller, Handle, Memory, PassRunner, Settings};
-use crate::definition::{self, Diagnostic, Login, Migration, MigrationName};
+use crate::controller::catalog::Catalog;
+use crate::controller::{Controller, Handle, PassRunner, Settings};
+use crate::definition::{Login, Mailbox};
 use crate::flow;
-use crate::ledger::{self, Ledger, MailboxKey, Opening};
+use crate::ledger::{self, Ledger, MailboxKey};
 use crate::platform;
-use crate::sync::Context;
 use crate::sync::verify::Scratch;
-
-/// How long another process may hold the ledger before it counts as another drover.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
-
-/// Between two tries.
-const LOCK_AGAIN: Duration = Duration::from_millis(50);
-
-/// How often and how far apart a single command looks at a definition that is being written.
-const LOOKS: u32 = 12;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
-
-/// Under this name the ledger keeps which migrations were known.
-const KNOWN: &str = "known-migrations";
+use crate::sync::{Context, Early};
 
 /// Why there is nothing to work with.
 #[derive(Debug, thiserror::Error)]
@@ -67,15 +53,20 @@ impl Parts {
     /// # Errors
     /// The ledger's; [`ledger::Error::Locked`] if another drover has it.
     pub async fn open(config: &Config) -> Result<Self, OpenError> {
-        let ledger = open(&config.state).await?;
-        let tokens = Tokens::kept_in(vault(config, &ledger));
+        Ok(Self::with(config, keeping::open(&config.state).await?, Way::begun(config, None)))
+    }
+
+    fn with(config: &Config, ledger: Ledger, way: Way) -> Self {
+        let Way { connections, options, early } = way;
+        let tokens = Tokens::kept_in(keeping::vault(config, &ledger));
         let context = Context {
             ledger: ledger.clone(),
             memory: flow::Memory::new(config.limits.memory),
-            connections: flow::Connections::new(config.limits.connections_per_server),
+            connections,
             rates: flow::Rates::default(),
             budgets: flow::Budgets::default(),
-            options: platform::Options { tokens: tokens.clone(), ..platform::Options::default() },
+            options: platform::Options { tokens: tokens.clone(), ..options },
+            early,
             settle_grace: config.limits.settle,
         };
         let scratch = Scratch::new(config.state.clone());
@@ -88,8 +79,24 @@ impl Parts {
             Login::Token(grant) => tokens.expiry(grant),
             Login::Password(_) | Login::MasterUser { .. } => None,
         });
-        let catalog = Catalog::new(config.definitions.clone(), Box::new(load), Box::new(conflicts));
-        Ok(Self { ledger, settings, catalog, work })
+        Self { ledger, settings, catalog: catalog(config), work }
+    }
+}
+
+/// How passes get at servers.
+struct Way {
+    connections: flow::Connections,
+    options: platform::Options,
+    early: Early,
+}
+
+impl Way {
+    /// Connects to this mailbox's servers, if one is given.
+    fn begun(config: &Config, mailbox: Option<Arc<Mailbox>>) -> Self {
+        let connections = flow::Connections::new(config.limits.connections_per_server);
+        let options = platform::Options::default();
+        let early = mailbox.map(|mailbox| Early::open(&connections, &options, &mailbox));
+        Self { connections, options, early: early.unwrap_or_default() }
     }
 }
 
@@ -103,34 +110,50 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Opens the ledger and reads the definitions.
+    /// Opens the ledger and reads the definitions, at the same time. If what is asked for is a
+    /// pass over `wanted`, and that is one mailbox, its servers are connected to meanwhile.
     ///
     /// # Errors
     /// As [`Parts::open`].
-    pub async fn start(config: &Config) -> Result<Self, OpenError> {
-        let Parts { ledger, mut settings, mut catalog, work } = Parts::open(config).await?;
+    pub async fn start(config: &Config, wanted: Option<&[String]>) -> Result<Self, OpenError> {
+        // Nobody else writes from here on, neither to the ledger nor to the mailboxes.
+        let hold = keeping::hold(&config.state).await?;
+        let reading = async {
+            let found = read(config, Vec::new()).await;
+            let sole = found.as_ref().ok().zip(wanted).and_then(|(found, names)| found.sole(names));
+            (found, Way::begun(config, sole))
+        };
+        let (ledger, (found, way)) = tokio::join!(keeping::opened(&config.state, hold), reading);
+        let ledger = ledger?;
+        let known = known(&ledger).await.unwrap_or_default();
+        let found = match found {
+            // Read without knowing that something is gone, for which all may have to be held.
+            Ok(found) if !known.iter().all(|name| found.known.contains(name)) => {
+                read(config, known).await
+            }
+            found => found,
+        };
+        let Parts { ledger, mut settings, work, .. } = Parts::with(config, ledger, way);
         settings.on_demand = true;
         settings.strike = false;
-        catalog.remember(known(&ledger).await.unwrap_or_default());
         let (controller, handle) = Controller::new(settings);
         let shutdown = CancellationToken::new();
         let controller = tokio::spawn(controller.run(shutdown.clone()));
         let handlers = handlers(work, &handle);
         let server = Server { handle, handlers, reload: Arc::new(|| {}) };
         let engine = Self { server, ledger, shutdown, controller };
-        let read = tokio::task::spawn_blocking(move || settled(&mut catalog)).await;
-        let declared = match read {
+        let declared = match found {
             Ok(snapshot) => {
                 engine.server.handle.declare_now(snapshot, false).await;
-                engine.server.handle.settled().await.map_err(OpenError::Definitions)
+                engine.server.handle.settled().await
             }
-            Err(error) => Err(OpenError::Definitions(error.to_string())),
+            Err(error) => Err(error),
         };
         match declared {
             Ok(()) => Ok(engine),
             Err(error) => {
                 engine.stop().await;
-                Err(error)
+                Err(OpenError::Definitions(error))
             }
         }
     }
@@ -143,26 +166,6 @@ impl Engine {
         }
         close(self.ledger).await;
     }
-}
-
-/// Lets other processes at the ledger.
-pub async fn close(ledger: Ledger) {
-    if let Err(error) = ledger.close().await {
-        warn!("the ledger did not close: {error}");
-    }
-}
-
-/// What the directory says once nobody writes in it: a file that was just written is not judged
-/// at once, for it may be written in pieces.
-fn settled(catalog: &mut Catalog) -> Snapshot {
-    let mut look = catalog.look(false);
-    for _ in 0..LOOKS {
-        if look.unsettled {
-            std::thread::sleep(BETWEEN_LOOKS);
-            look = catalog.look(false);
-        }
-    }
-    look.snapshot
 }
 
 /// What the controller does not answer itself.
@@ -207,122 +210,4 @@ fn plainly(message: String) -> (String, String) {
 
 fn answer(value: &impl Serialize) -> Result<Value, (String, String)> {
     serde_json::to_value(value).map_err(|error| plainly(error.to_string()))
-}
-
-/// Opens the ledger. A command without a daemon holds it for a moment: worth waiting for, lest a
-/// `drover status` at the wrong time keep the daemon from starting.
-///
-/// # Errors
-/// The ledger's; [`ledger::Error::Locked`] if another drover has it.
-pub async fn open(state: &Path) -> Result<Ledger, ledger::Error> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    let (ledger, opening) = loop {
-        match Ledger::open(state).await {
-            Err(ledger::Error::Locked { .. }) if Instant::now() < deadline => {
-                tokio::time::sleep(LOCK_AGAIN).await;
-            }
-            opened => break opened?,
-        }
-    };
-    match opening {
-        Opening::Fresh => info!(state = %state.display(), "a new ledger"),
-        Opening::Continued => {}
-        Opening::Rebuild { reason, moved_to } => warn!(
-            "the ledger was damaged ({reason}); it is set aside as {}, what is sound of it is \
-             kept, and the rest is rebuilt from the destinations: what is there is \
-             recognised, nothing is copied twice",
-            moved_to.display()
-        ),
-    }
-    Ok(ledger)
-}
-
-/// Where refresh tokens outlive the process: the ledger, if there is a key to encrypt them with.
-pub fn vault(config: &Config, ledger: &Ledger) -> Option<Vault> {
-    let key = config.auth.token_key.clone()?;
-    let (loading, saving) = (ledger.clone(), ledger.clone());
-    let store = Store {
-        load: Arc::new(move |name| {
-            let ledger = loading.clone();
-            Box::pin(async move { ledger.note(&name).await.map_err(|error| error.to_string()) })
-        }),
-        save: Arc::new(move |name, value| {
-            let ledger = saving.clone();
-            Box::pin(async move {
-                ledger.put_note(&name, &value).await.map_err(|error| error.to_string())
-            })
-        }),
-    };
-    Some(Vault::new(key, store))
-}
-
-/// The controller's memory, in the ledger.
-fn book(ledger: &Ledger) -> Book {
-    let (recalling, keeping, knowing, telling) =
-        (ledger.clone(), ledger.clone(), ledger.clone(), ledger.clone());
-    Book {
-        recall: Arc::new(move |key| {
-            let ledger = recalling.clone();
-            Box::pin(async move { recall(&ledger, &key).await.map_err(|error| error.to_string()) })
-        }),
-        keep: Arc::new(move |key, state| {
-            let ledger = keeping.clone();
-            Box::pin(async move {
-                ledger.put_state(&key, state).await.map_err(|error| error.to_string())
-            })
-        }),
-        known: Arc::new(move || {
-            let ledger = knowing.clone();
-            Box::pin(async move { known(&ledger).await })
-        }),
-        keep_known: Arc::new(move |names| {
-            let ledger = telling.clone();
-            Box::pin(async move {
-                let names = serde_json::to_vec(&names).map_err(|error| error.to_string())?;
-                ledger.put_note(KNOWN, &names).await.map_err(|error| error.to_string())
-            })
-        }),
-    }
-}
-
-async fn recall(ledger: &Ledger, key: &MailboxKey) -> Result<Memory, ledger::Error> {
-    let state = ledger.state(key).await?;
-    let passes = ledger.passes(key).await?;
-    Ok(Memory { state, passes })
-}
-
-/// What cannot be read is as good as nothing: it only makes the brake on removals blind once.
-async fn known(ledger: &Ledger) -> Result<Vec<MigrationName>, String> {
-    let note = ledger.note(KNOWN).await.map_err(|error| error.to_string())?;
-    Ok(note.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default())
-}
-
-fn load(file: &Path) -> Result<catalog::Loaded, catalog::Rejected> {
-    match definition::load(file) {
-        Ok(loaded) => Ok(catalog::Loaded {
-            migration: loaded.migration,
-            warnings: loaded.warnings.iter().map(problem).collect(),
-            files: loaded.files,
-        }),
-        Err(rejected) => Err(catalog::Rejected {
-            problems: rejected.diagnostics.iter().map(problem).collect(),
-            files: rejected.files,
-        }),
-    }
-}
-
-fn conflicts(migrations: &[&Migration]) -> Vec<Problem> {
-    definition::conflicts(migrations).iter().map(problem).collect()
-}
-
-fn problem(diagnostic: &Diagnostic) -> Problem {
-    let help = diagnostic.help.as_deref().unwrap_or_default();
-    let separator = if help.is_empty() { "" } else { "; " };
-    Problem {
-        file: diagnostic.file.clone().into(),
-        line: diagnostic.line.unwrap_or(0),
-        column: diagnostic.column.unwrap_or(0),
-        message: format!("{}{separator}{help}", diagnostic.message),
-        rendered: diagnostic.render(false),
-    }
 }

@@ -1,7 +1,8 @@
 //! `drover run`: the directory, the controller and the control socket put together, with signals.
 //!
-//! [`Parts`] is what it is made of, [`Engine`] the same for a single command without a daemon,
-//! and [`Work`] answers questions about mailboxes that are no passes, for both.
+//! [`Parts`] is what it is made of (`definitions` and `keeping` are the directory and the ledger),
+//! [`Engine`] the same for a single command without a daemon, and [`Work`] answers questions
+//! about mailboxes that are no passes, for both.
 //!
 //! SIGTERM and SIGINT stop it, passes first; SIGHUP reads the definitions now, accepts removals
 //! and tries blocked mailboxes again.
@@ -18,13 +19,16 @@ use crate::controller::catalog::Catalog;
 use crate::controller::{Controller, Handle, Settings, systemd, watch};
 
 mod comparing;
+mod definitions;
 mod engine;
 mod failures;
+mod keeping;
 mod work;
 
 pub use comparing::{Refused, Verified};
-pub use engine::{Engine, OpenError, Parts, close, handlers, open, vault};
+pub use engine::{Engine, OpenError, Parts, handlers};
 pub use failures::{FailedMessage, Failures, Fate, Unmatched};
+pub use keeping::{close, open, vault};
 pub use work::{MailboxPlan, Work};
 
 /// What the daemon is made of.

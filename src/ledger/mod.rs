@@ -35,7 +35,8 @@ mod walk;
 mod witness;
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -85,17 +86,33 @@ struct Lease {
     mailbox: MailboxKey,
 }
 
-impl Ledger {
-    /// Opens the ledger in `dir`, creating it if there is none, and keeps every other process
-    /// out until it is closed.
+/// The right to the ledger in a directory: no other process has it. Opening it takes longer than
+/// that, and what need not wait for it may begin.
+pub struct Hold {
+    dir: PathBuf,
+    lock: File,
+}
+
+impl Hold {
+    /// Keeps every other process out of the ledger in `dir`, creating the directory if there is
+    /// none, until the ledger is closed or this is dropped.
     ///
     /// # Errors
-    /// [`Error::Locked`], [`Error::Version`], [`Error::Full`] or [`Error::Io`]. Damage is no
-    /// error here: see [`Opening::Rebuild`].
-    pub async fn open(dir: &Path) -> Result<(Self, Opening), Error> {
+    /// [`Error::Locked`] or [`Error::Io`].
+    pub async fn take(dir: &Path) -> Result<Self, Error> {
         let dir = dir.to_owned();
+        patiently(move || Ok(Self { lock: opening::hold(&dir)?, dir })).await
+    }
+
+    /// Opens the ledger, creating it if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Version`], [`Error::Full`] or [`Error::Io`]. Damage is no error here: see
+    /// [`Opening::Rebuild`].
+    pub async fn open(self) -> Result<(Ledger, Opening), Error> {
+        let Self { dir, lock } = self;
         patiently(move || {
-            let (lock, database, opening) = opening::open(&dir)?;
+            let (database, opening) = opening::open(&dir)?;
             let store = Arc::new(Store::new(dir, database));
             let (requests, queue) = mpsc::channel();
             let served = Arc::clone(&store);
@@ -104,9 +121,21 @@ impl Ledger {
                 .spawn(move || served.serve(&queue, lock))
                 .map_err(|e| Error::io("thread", &e))?;
             let shared = Shared { store, requests, leased: Mutex::default() };
-            Ok((Self { shared: Arc::new(shared) }, opening))
+            Ok((Ledger { shared: Arc::new(shared) }, opening))
         })
         .await
+    }
+}
+
+impl Ledger {
+    /// Opens the ledger in `dir`, creating it if there is none, and keeps every other process
+    /// out until it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Version`], [`Error::Full`] or [`Error::Io`]. Damage is no
+    /// error here: see [`Opening::Rebuild`].
+    pub async fn open(dir: &Path) -> Result<(Self, Opening), Error> {
+        Hold::take(dir).await?.open().await
     }
 
     /// Takes the lease of a mailbox. Its first commit creates it.

@@ -33,18 +33,22 @@ pub enum Opening {
     },
 }
 
-/// Locks and opens; whatever is damaged is set aside.
-pub(super) fn open(dir: &Path) -> Result<(File, Database, Opening), Error> {
+/// Keeps others out. The lock lasts as long as the file is open.
+pub(super) fn hold(dir: &Path) -> Result<File, Error> {
     create_private(dir)?;
-    let lock = lock(&dir.join(LOCK))?;
+    lock(&dir.join(LOCK))
+}
+
+/// Opens what is held; whatever is damaged is set aside.
+pub(super) fn open(dir: &Path) -> Result<(Database, Opening), Error> {
     make_private(dir, &[LOCK, WITNESS])?;
     let damage = match std::fs::read_to_string(dir.join(MARK)) {
         Ok(reason) => reason,
         Err(e) if e.kind() == io::ErrorKind::NotFound => match Database::open(dir) {
-            Ok((database, true)) => return Ok((lock, database, Opening::Fresh)),
+            Ok((database, true)) => return Ok((database, Opening::Fresh)),
             Ok((database, false)) => {
                 salvage::resume(&database, dir)?;
-                return Ok((lock, database, Opening::Continued));
+                return Ok((database, Opening::Continued));
             }
             Err(Error::Damaged { what }) => what,
             Err(error) => return Err(error),
@@ -56,7 +60,7 @@ pub(super) fn open(dir: &Path) -> Result<(File, Database, Opening), Error> {
     let (database, _) = Database::open(dir)?;
     let aside = moved_to.file_name().unwrap_or_default().to_string_lossy().into_owned();
     salvage::begin(&database, dir, &aside)?;
-    Ok((lock, database, Opening::Rebuild { reason: damage.trim_end().to_owned(), moved_to }))
+    Ok((database, Opening::Rebuild { reason: damage.trim_end().to_owned(), moved_to }))
 }
 
 /// Makes the next opening set this ledger aside. An earlier mark stands.

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::definition::{self, Mailbox};
-use crate::flow::{ConnectionPermit, End, Gauge};
+use crate::flow::{ConnectionPermit, Connections, End, Gauge};
 use crate::model::Normalisation;
 use crate::platform::{self, Account, Destination, FolderStatus, Source};
 
@@ -28,9 +28,20 @@ pub(crate) struct Lane {
 impl Lane {
     /// Opens a lane; waits until both servers may be connected to.
     pub(crate) async fn open(context: &Context, mailbox: &Mailbox) -> Result<Self, Error> {
-        let permit = context.connections.first(&ends(mailbox)).await;
+        match context.early.take(mailbox) {
+            Some(begun) => begun.take().await,
+            None => Self::first(&context.connections, &context.options, mailbox).await,
+        }
+    }
+
+    async fn first(
+        connections: &Connections,
+        options: &platform::Options,
+        mailbox: &Mailbox,
+    ) -> Result<Self, Error> {
+        let permit = connections.first(&ends(mailbox)).await;
         // Boxed: it is large, and held by whoever waits for a lane.
-        Ok(Box::pin(Self::connect(context, mailbox, permit, None)).await?.0)
+        Ok(Box::pin(Self::connect(options, mailbox, permit, None)).await?.0)
     }
 
     /// Opens a lane and lists both sides, each as soon as it has signed in.
@@ -39,8 +50,14 @@ impl Lane {
         mailbox: &Mailbox,
         progress: &Progress,
     ) -> Result<(Self, Listing), Error> {
-        let permit = context.connections.first(&ends(mailbox)).await;
-        let opened = Box::pin(Self::connect(context, mailbox, permit, Some(progress))).await?;
+        if let Some(begun) = context.early.take(mailbox) {
+            let mut lane = begun.take().await?;
+            progress.enter(Stage::Surveying);
+            let listing = lane.list().await?;
+            return Ok((lane, listing));
+        }
+        let (options, permit) = (&context.options, context.connections.first(&ends(mailbox)).await);
+        let opened = Box::pin(Self::connect(options, mailbox, permit, Some(progress))).await?;
         let (lane, [source, destination]) = opened;
         Ok((lane, Listing { source, destination }))
     }
@@ -53,7 +70,7 @@ impl Lane {
         let ends = ends(mailbox);
         let permit = context.connections.further(&ends).await;
         let gauges = ends.each_ref().map(|end| permit.gauge(end));
-        let opened = Box::pin(Self::connect(context, mailbox, permit, None)).await;
+        let opened = Box::pin(Self::connect(&context.options, mailbox, permit, None)).await;
         if let Err(Error::Platform { side, error }) = &opened {
             // Others stand. Whoever says why was heard when it was said.
             let [source, destination] = &gauges;
@@ -67,13 +84,13 @@ impl Lane {
 
     /// Folders are listed if somebody is to be told that it has come so far.
     async fn connect(
-        context: &Context,
+        options: &platform::Options,
         mailbox: &Mailbox,
         permit: ConnectionPermit,
         lists: Option<&Progress>,
     ) -> Result<(Self, [Vec<FolderStatus>; 2]), Error> {
         let [source, destination] =
-            ends(mailbox).map(|end| options(context, mailbox, permit.gauge(&end)));
+            ends(mailbox).map(|end| told(options, mailbox, permit.gauge(&end)));
         let ((source, ours), (destination, theirs)) = tokio::try_join!(
             async {
                 let opened = platform::source(&mailbox.source, &source).await;
@@ -128,6 +145,18 @@ impl Lane {
 pub(crate) struct Promised(AbortOnDropHandle<Result<Lane, Error>>);
 
 impl Promised {
+    /// Begins to open a mailbox's first lane.
+    pub(crate) fn first(
+        connections: &Connections,
+        options: &platform::Options,
+        mailbox: &Arc<Mailbox>,
+    ) -> Self {
+        let (connections, options) = (connections.clone(), options.clone());
+        let mailbox = Arc::clone(mailbox);
+        let open = async move { Lane::first(&connections, &options, &mailbox).await };
+        Self(AbortOnDropHandle::new(tokio::spawn(open)))
+    }
+
     /// Begins to open one more lane.
     pub(crate) fn open(context: &Context, mailbox: &Arc<Mailbox>) -> Self {
         let (context, mailbox) = (context.clone(), Arc::clone(mailbox));
@@ -160,8 +189,10 @@ impl Landing {
     ) -> Result<Self, Error> {
         let end = end(&mailbox.destination);
         let permit = context.connections.first(std::slice::from_ref(&end)).await;
-        let options =
-            platform::Options { normalisation, ..options(context, mailbox, permit.gauge(&end)) };
+        let options = platform::Options {
+            normalisation,
+            ..told(&context.options, mailbox, permit.gauge(&end))
+        };
         let opened = platform::destination(&mailbox.destination, &options).await;
         Ok(Self { destination: opened.map_err(at_destination)?, _permit: permit })
     }
@@ -191,8 +222,9 @@ fn end(account: &definition::Account) -> End {
     End { server, account: account.user.clone(), most: endpoint.connections }
 }
 
-fn options(context: &Context, mailbox: &Mailbox, gauge: Gauge) -> platform::Options {
-    platform::Options { gauge, normalisation: mailbox.normalisation(), ..context.options.clone() }
+/// The same for one connection of this mailbox.
+fn told(options: &platform::Options, mailbox: &Mailbox, gauge: Gauge) -> platform::Options {
+    platform::Options { gauge, normalisation: mailbox.normalisation(), ..options.clone() }
 }
 
 /// Did the server not let a connection in, without saying why?

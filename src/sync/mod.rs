@@ -3,7 +3,7 @@
 //! - `survey` looks at both sides and the ledger and makes a [`plan`] of it, as plain data;
 //!   `basis`, `listing`, `folding`, `naming`, `diff`, `pairing` and `recognise` are its parts. Nothing is written.
 //! - `pass` carries the plan out, folder by folder, over as many lanes (pairs of connections) as
-//!   the definition allows, which is `crew`; `job`, `arrive`, `copy`, `again`, `moves`, `flags`, `departures`, `mend`, `renewed` and `allowance` are its parts.
+//!   the definition allows, which is `crew`; `early`, `job`, `arrive`, `copy`, `again`, `moves`, `flags`, `departures`, `mend`, `renewed` and `allowance` are its parts.
 //! - `preflight` looks at both sides before the seed, for what will not go as expected.
 //! - `verify` compares both sides without the ledger.
 //!
@@ -28,6 +28,7 @@ mod copy;
 mod crew;
 mod departures;
 mod diff;
+mod early;
 mod flags;
 mod folding;
 #[doc(hidden)]
@@ -48,6 +49,7 @@ mod renewed;
 mod survey;
 pub mod verify;
 
+pub use early::Early;
 pub use pass::{plan, run};
 
 /// What all passes share. Clones share it too.
@@ -65,6 +67,8 @@ pub struct Context {
     pub budgets: Budgets,
     /// How connections behave.
     pub options: platform::Options,
+    /// What was begun before there was a ledger.
+    pub early: Early,
     /// How long a write whose answer was lost may still land.
     pub settle_grace: Duration,
 }

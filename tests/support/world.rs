@@ -13,7 +13,7 @@ use drover::ledger::{Ledger, MailboxKey};
 use drover::model::PassKind;
 use drover::platform;
 use drover::sync::verify::{self, Comparison, Scratch};
-use drover::sync::{self, Context, Error, Progress, Report};
+use drover::sync::{self, Context, Early, Error, Progress, Report};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -106,6 +106,7 @@ impl World {
         }
         let (ledger, _) = opened.expect("open the ledger");
         self.context = Some(Context {
+            early: Early::default(),
             ledger,
             memory: Memory::new(64 << 20),
             connections: Connections::new(32),

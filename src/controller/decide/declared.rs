@@ -137,7 +137,10 @@ impl Controller {
         }
         let (recall, events) = (Arc::clone(&self.settings.book.recall), self.events.clone());
         tokio::spawn(async move {
-            tokio::time::sleep(after).await;
+            // A timer would take a tick of its own for nothing.
+            if !after.is_zero() {
+                tokio::time::sleep(after).await;
+            }
             for key in keys {
                 let memory = recall(key.clone()).await;
                 if events.send(Event::Recalled(key, memory)).await.is_err() {
