@@ -110,6 +110,48 @@ async fn a_large_mailbox_that_has_all_connections_makes_way_for_small_ones_and_e
     assert!(large.delta().await.quiet, "every folder is settled");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailbox_whose_folders_are_still_being_made_makes_way_for_another() {
+    let shared = Shared::new(4);
+    let large = shared.mailbox("large", 4).await;
+    // Two connections for all, and two that are to help with the largest folder.
+    fill(&large, 1, 1_000, 9_000);
+    let mut at = large.at_source();
+    for folder in 1..4 {
+        let name = format!("G{folder}");
+        at.create(&name);
+        at.append_many(&name, &[note("hello")]);
+    }
+    // The answers come one by one: six seconds for all four.
+    let making = What::Delay(Duration::from_millis(1_500));
+    shared.proxies.1.always(When::verb("CREATE").answered(), making);
+    // For the others it is long enough if each has a connection, not if two share one.
+    let to_an_inbox = When::verb("APPEND").containing("\"INBOX\"");
+    shared.proxies.1.always(to_an_inbox.answered(), What::Delay(Duration::from_millis(3_500)));
+    let progress = Progress::default();
+    let seed = begin(&large, &progress);
+    let is_making = || shared.proxies.1.heard().iter().any(|line| line.contains("CREATE"));
+    while !is_making() || shared.proxies.1.connections() < 4 {
+        assert!(!seed.is_finished(), "it was to take longer");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    let mut small = Vec::new();
+    for user in ["anna", "bert", "carl"] {
+        let world = shared.mailbox(user, 1).await;
+        world.at_source().append_many("INBOX", &[note("hello")]);
+        small.push(world);
+    }
+    let passes: Vec<_> = small.iter().map(|world| begin(world, &Progress::default())).collect();
+    for pass in passes {
+        assert_eq!(pass.await.expect("the pass does not panic").record.accounts.copied, 1);
+    }
+    assert_eq!(progress.read().messages, 0, "they did not wait until it had folders");
+
+    seed.await.expect("the pass does not panic");
+    large.assert_same();
+}
+
 #[tokio::test]
 async fn an_account_that_may_have_three_connections_is_met_with_fewer_from_then_on() {
     let (mut world, source, destination) = slow_world().await;

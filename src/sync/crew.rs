@@ -199,18 +199,38 @@ async fn make(
     Ok(made)
 }
 
-/// Opens a lane for whoever fills a large folder.
+/// Opens a lane for whoever fills a large folder. Without one the folder is filled all the same.
 async fn help(context: Context, mailbox: Arc<Mailbox>, bench: Bench, promised: Option<Promised>) {
-    bench.wanting().await;
-    let promised = promised.unwrap_or_else(|| Promised::open(&context, &mailbox));
-    match promised.take().await {
-        Ok(lane) => {
-            if let Some(lane) = bench.offer(lane) {
-                lane.close();
-            }
+    let helped = async {
+        let kept = match promised {
+            Some(promised) => until_wanted(&bench, promised.take().await?).await,
+            None => None,
+        };
+        bench.wanting().await;
+        let lane = match kept {
+            Some(lane) => lane,
+            None => Promised::open(&context, &mailbox).take().await?,
+        };
+        if let Some(lane) = bench.offer(lane) {
+            lane.close();
         }
-        // The folder is filled without.
-        Err(error) => tracing::debug!(%error, "no further connection to help"),
+        Ok::<_, Error>(())
+    };
+    if let Err(error) = helped.await {
+        tracing::debug!(%error, "no further connection to help");
+    }
+}
+
+/// Keeps a lane until help is wanted, unless others want it before.
+async fn until_wanted(bench: &Bench, lane: Lane) -> Option<Lane> {
+    let recalled = lane.recalled.clone();
+    tokio::select! {
+        biased;
+        () = recalled.cancelled() => {
+            lane.close();
+            None
+        }
+        () = bench.wanting() => Some(lane),
     }
 }
 
@@ -300,7 +320,12 @@ async fn worker(
     if !queue.is_open() {
         lane.upcoming.begin(lane.source.as_mut()).await;
     }
-    let made = halt.run_until_cancelled(queue.opened()).await.unwrap_or_default();
+    let made = tokio::select! {
+        biased;
+        () = halt.cancelled() => Arc::default(),
+        () = lane.recalled.cancelled() => Arc::default(),
+        made = queue.opened() => made,
+    };
     while !halt.is_cancelled() && !lane.recalled.is_cancelled() {
         let next = match lane.upcoming.take() {
             Some(claimed) => Ok(Some(claimed)),
