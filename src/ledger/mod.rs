@@ -43,6 +43,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use tokio::sync::oneshot;
+
 use crate::model::{Fingerprint, FolderPath, IdSet, ItemId};
 
 pub use error::Error;
@@ -295,7 +297,8 @@ impl Shared {
         let requests = self.requests.clone();
         patiently(move || {
             if store.is_full() {
-                ask(&requests, Work::Revive)?;
+                let revived = ask(&requests, Work::Revive)?;
+                revived.blocking_recv().unwrap_or(Err(Error::Closed))?;
             }
             store.read(read)
         })
@@ -317,17 +320,23 @@ impl Shared {
     }
 
     async fn write(&self, work: Work) -> Result<(), Error> {
-        let requests = self.requests.clone();
-        patiently(move || ask(&requests, work)).await
+        let answer = ask(&self.requests, work)?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            // A writer that is closing drops what it does not serve any more.
+            Ok(answered) => answered.unwrap_or(Err(Error::Closed)),
+            Err(_) => Err(Error::Stuck),
+        }
     }
 }
 
-/// Hands work to the writer and waits for its answer.
-fn ask(requests: &Sender<Request>, work: Work) -> Result<(), Error> {
-    let (reply, answer) = mpsc::sync_channel(1);
+/// Hands work to the writer, which answers when it is done.
+fn ask(
+    requests: &Sender<Request>,
+    work: Work,
+) -> Result<oneshot::Receiver<Result<(), Error>>, Error> {
+    let (reply, answer) = oneshot::channel();
     requests.send(Request { work, reply }).map_err(|_| Error::Closed)?;
-    // A writer that is closing drops what it does not serve any more.
-    answer.recv().unwrap_or(Err(Error::Closed))
+    Ok(answer)
 }
 
 impl Drop for Lease {

@@ -8,8 +8,10 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::Receiver;
 use std::sync::{Arc, PoisonError, RwLock};
+
+use tokio::sync::oneshot;
 
 use super::apply::{self, Meta};
 use super::database::{Database, drop_aside, guarded};
@@ -32,7 +34,7 @@ pub(super) enum Work {
 /// Work, and where its outcome goes.
 pub(super) struct Request {
     pub(super) work: Work,
-    pub(super) reply: SyncSender<Result<(), Error>>,
+    pub(super) reply: oneshot::Sender<Result<(), Error>>,
 }
 
 enum State {
@@ -131,7 +133,7 @@ impl Store {
         &self,
         database: &Database,
         group: &mut dyn Iterator<Item = Request>,
-        waiting: &mut Vec<SyncSender<Result<(), Error>>>,
+        waiting: &mut Vec<oneshot::Sender<Result<(), Error>>>,
     ) -> Result<(), Error> {
         let pending = database.pending();
         let mut view = database.view(&pending);
