@@ -7,6 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tracing::warn;
 
+use super::catalog::is_wanted;
 use super::conditions::Case;
 use super::herd::Entry;
 use super::status::{AcceptedLoss, DaemonStatus, MailboxStatus, MigrationStatus, Status};
@@ -187,11 +188,8 @@ impl Controller {
                 return Err(self.unknown(name));
             }
         }
-        let chosen = |entry: &Entry| {
-            names.is_empty()
-                || names.iter().any(|name| &*entry.migration.0 == name || entry.name() == *name)
-        };
-        let chosen = all.into_iter().filter(|(_, entry)| chosen(entry));
+        let chosen =
+            all.into_iter().filter(|(_, entry)| is_wanted(names, &entry.migration, &entry.mailbox));
         Ok(chosen.map(|(key, _)| key.clone()).collect())
     }
 

@@ -112,25 +112,24 @@ impl Snapshot {
         }
         Generation(format!("{:08x}", crc32c::crc32c(text.as_bytes())).into())
     }
-}
 
-impl Snapshot {
     /// The mailbox over which passes run if they are asked for by these names (by none: all), if
     /// that is exactly one.
     pub fn sole(&self, names: &[String]) -> Option<Arc<Mailbox>> {
         let all = self.migrations.iter().filter(|(_, declared)| !declared.migration.suspend);
         let all = all.flat_map(|(migration, declared)| {
-            declared.migration.mailboxes.iter().map(|mailbox| (&*migration.0, mailbox))
+            declared.migration.mailboxes.iter().map(move |mailbox| (migration, mailbox))
         });
-        let mut wanted = all.filter(|(migration, mailbox)| {
-            let is_it = |name: &String| {
-                name == migration || *name == format!("{migration}/{}", mailbox.source.user)
-            };
-            names.is_empty() || names.iter().any(is_it)
-        });
+        let mut wanted = all.filter(|(migration, mailbox)| is_wanted(names, migration, mailbox));
         let (_, mailbox) = wanted.next()?;
         wanted.next().is_none().then(|| Arc::clone(mailbox))
     }
+}
+
+/// Do these names, of migrations or of mailboxes, select it? None select all.
+pub(super) fn is_wanted(names: &[String], migration: &MigrationName, mailbox: &Mailbox) -> bool {
+    let is_it = |name: &String| *name == *migration.0 || *name == migration.of_mailbox(mailbox);
+    names.is_empty() || names.iter().any(is_it)
 }
 
 /// What changed between two snapshots.

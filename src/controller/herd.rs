@@ -127,7 +127,7 @@ impl Entry {
 
     /// As operators name it: `acme-wave-1/alice@old.example`.
     pub(super) fn name(&self) -> String {
-        format!("{}/{}", self.migration.0, self.mailbox.source.user)
+        self.migration.of_mailbox(&self.mailbox)
     }
 
     pub(super) fn state(&self) -> Option<&MailboxState> {

@@ -122,7 +122,7 @@ pub(super) async fn run_pass(context: Context, job: PassJob) -> Result<sync::Rep
 
 /// As operators name a mailbox.
 pub(super) fn name(selected: &Selected) -> String {
-    format!("{}/{}", selected.migration.name.0, selected.mailbox.source.user)
+    selected.migration.name.of_mailbox(&selected.mailbox)
 }
 
 pub(super) fn split<T>(result: Result<T, sync::Error>) -> (Option<T>, Option<Failed>) {

@@ -59,6 +59,13 @@ pub fn schema() -> serde_json::Value {
 #[serde(transparent)]
 pub struct MigrationName(pub Arc<str>);
 
+impl MigrationName {
+    /// As operators name a mailbox of this migration: `acme-wave-1/alice@old.example`.
+    pub fn of_mailbox(&self, mailbox: &Mailbox) -> String {
+        format!("{}/{}", self.0, mailbox.source.user)
+    }
+}
+
 /// A digest of a definition's parsed content (comments and layout do not count).
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(transparent)]

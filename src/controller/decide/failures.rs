@@ -131,10 +131,7 @@ impl Controller {
         {
             return false;
         }
-        info!(
-            mailbox = format!("{}/{}", entry.migration.0, entry.mailbox.source.user),
-            "unblocked"
-        );
+        info!(mailbox = entry.migration.of_mailbox(&entry.mailbox), "unblocked");
         memory.state.blocked = None;
         // An operator decided.
         memory.state.lost = None;
