@@ -10,7 +10,7 @@
 import { createServer } from 'node:http';
 import { createServer as createSecureServer } from 'node:https';
 import { once } from 'node:events';
-import { generateKeyPairSync } from 'node:crypto';
+import { createPrivateKey } from 'node:crypto';
 import Provider, { errors } from 'oidc-provider';
 import { exportJWK, importSPKI, jwtVerify } from 'jose';
 
@@ -32,8 +32,7 @@ const DEVICE = 'urn:ietf:params:oauth:grant-type:device_code';
 const state = { lives: settings.lives ?? 3600, refuse: null, times: 0, answers: [],
   requests: [], refreshTokens: [] };
 
-const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-const signing = { ...(await exportJWK(privateKey)), kid: 'default', alg: 'RS256', use: 'sig' };
+const signing = { ...(await exportJWK(createPrivateKey(settings.signingKey))), kid: 'default', alg: 'RS256', use: 'sig' };
 const client = { redirect_uris: [], response_types: [] };
 const clients = [
   { ...client, client_id: 'secretive', client_secret: settings.secret,
@@ -186,5 +185,4 @@ server.on('request', serve);
 secure.on('request', serve);
 
 process.stdin.on('end', () => process.exit(0)).resume();
-const key = publicKey.export({ type: 'spki', format: 'pem' });
-process.stdout.write(`${JSON.stringify({ port, tlsPort: secure.address().port, key })}\n`);
+process.stdout.write(`${JSON.stringify({ port, tlsPort: secure.address().port })}\n`);

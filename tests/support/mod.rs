@@ -13,6 +13,7 @@ pub mod dovecot;
 pub mod drover;
 pub mod imap;
 pub mod mail;
+pub mod node;
 pub mod oidc;
 pub mod pair;
 pub mod platform;

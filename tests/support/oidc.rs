@@ -1,11 +1,11 @@
 //! A real OAuth server on loopback: oidc-provider from npm, see `tests/peers/oidc.js`. It gives
 //! out tokens for the user `anna` and ends with the value, or with the test process.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use drover::definition::{ClientProof, Grant, RefreshClient, SecretRef};
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 use super::dovecot::Builder;
 use super::tls::Certificate;
-use super::{Dovecot, tls};
+use super::{Dovecot, node, tls};
 
 /// The secret of the applications that have one.
 pub const SECRET: &str = "Hirtenhund-4f7a-secret";
@@ -50,23 +50,21 @@ impl Oidc {
             "these tests need oidc-provider: run scripts/need-oidc-provider.sh, or `make test`"
         );
         let files = tempfile::tempdir().expect("make a directory");
-        let rsa = rsa_key();
+        let [signing, rsa] = rsa_keys();
         let served = tls::write(files.path(), certificate);
         let read = |path| std::fs::read_to_string(path).expect("read a certificate");
-        let certificate = CertificateParams::default().self_signed(&rsa).expect("a certificate");
+        let certificate = CertificateParams::default().self_signed(rsa).expect("a certificate");
         let public = pem("PUBLIC KEY", &rsa.subject_public_key_info());
         let settings = json!({
             "secret": SECRET, "user": "anna", "certificateKey": public,
             "serviceAccountKey": public, "serviceAccount": SERVICE_ACCOUNT,
-            "certificate": read(served.certificate), "key": read(served.key),
+            "signingKey": signing.serialize_pem(), "certificate": read(served.certificate), "key": read(served.key),
         });
-        let start = || launch(&peers, &settings);
-        // One that says nothing would be waited for until CI gives up.
-        let (child, line) = start().or_else(start).expect("node starts and says where it listens");
+        let (child, line) = node::start(&peers, &["oidc.js", &settings.to_string()]);
         let said: Value = serde_json::from_str(&line).expect("its port and key");
         let port = |name| said[name].as_u64().and_then(|port| u16::try_from(port).ok());
         let (port, tls_port) = (port("port").expect("a port"), port("tlsPort").expect("another"));
-        let key = said["key"].as_str().expect("a key").to_owned();
+        let key = pem("PUBLIC KEY", &signing.subject_public_key_info());
         let this = Self { child, port, tls_port, key, files };
         this.write("secret", SECRET);
         this.write("certificate.pem", &certificate.pem());
@@ -219,31 +217,6 @@ impl Oidc {
     }
 }
 
-/// Starts the server and hears its first line; `None` if that does not come.
-fn launch(peers: &Path, settings: &Value) -> Option<(Child, String)> {
-    let mut command = Command::new("node");
-    // Node.js 18 has it, but not by itself.
-    command.args(["--experimental-global-webcrypto", "--no-warnings", "oidc.js"]);
-    command.arg(settings.to_string()).current_dir(peers);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().expect("start node");
-    let output = child.stdout.take().expect("its output");
-    let (hear, heard) = mpsc::channel();
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let _ = BufReader::new(output).read_line(&mut line);
-        let _ = hear.send(line);
-    });
-    let line = heard.recv_timeout(PATIENCE).unwrap_or_default();
-    if line.is_empty() {
-        eprintln!("node says nothing: {:?}", child.try_wait());
-        let _ = child.kill();
-        let _ = child.wait();
-        return None;
-    }
-    Some((child, line))
-}
-
 impl Drop for Oidc {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -251,15 +224,22 @@ impl Drop for Oidc {
     }
 }
 
-/// A new RSA key: ring makes none, so the one program does that is there with Node.js.
-fn rsa_key() -> KeyPair {
-    let script = "console.log(require('crypto').generateKeyPairSync('rsa', { modulusLength: 2048, \
-                  privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, \
-                  publicKeyEncoding: { type: 'spki', format: 'pem' } }).privateKey)";
-    let mut node = assert_cmd::Command::new("node");
-    let output = node.args(["-e", script]).timeout(PATIENCE).output().expect("run node");
-    let pem = String::from_utf8(output.stdout).expect("PEM");
-    KeyPair::from_pem_and_sign_algo(&pem, &PKCS_RSA_SHA256).expect("an RSA key")
+/// Two RSA keys, made once for all tests of a program. ring makes none; the one program that does
+/// and is there is Node.js.
+fn rsa_keys() -> &'static [KeyPair; 2] {
+    const SCRIPT: &str = "const key = () => require('crypto').generateKeyPairSync('rsa', \
+                          { modulusLength: 2048, \
+                          privateKeyEncoding: { type: 'pkcs8', format: 'pem' }, \
+                          publicKeyEncoding: { type: 'spki', format: 'pem' } }).privateKey; \
+                          console.log(JSON.stringify([key(), key()]))";
+    static KEYS: OnceLock<[KeyPair; 2]> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let (mut node, line) = node::start(&std::env::temp_dir(), &["-e", SCRIPT]);
+        let _ = node.kill();
+        node.wait().expect("the end of node");
+        let keys: [String; 2] = serde_json::from_str(&line).expect("two keys");
+        keys.map(|pem| KeyPair::from_pem_and_sign_algo(&pem, &PKCS_RSA_SHA256).expect("an RSA key"))
+    })
 }
 
 fn pem(label: &str, der: &[u8]) -> String {
