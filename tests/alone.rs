@@ -11,6 +11,7 @@ use drover::daemon::Engine;
 use drover::ledger::Hold;
 use drover::model::PassKind;
 use drover::sync::Early;
+use support::drover::{BY_PASSWORD, loopback, mailbox};
 use support::{Dovecot, Drover, Proxy, World, note};
 
 /// A migration of one mailbox between two servers, each behind something that counts.
@@ -31,17 +32,10 @@ impl Scene {
         servers[0].connect("anna").append_many("INBOX", &[note("hello")]);
         let proxies = servers.each_ref().map(|server| Proxy::before(server.port()));
         let drover = Drover::new();
-        let side = |name: &str, proxy: &Proxy| {
-            format!(
-                "[{name}]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
-                 auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n",
-                proxy.port()
-            )
-        };
-        let [source, destination] = &proxies;
-        let sides = side("source", source) + &side("destination", destination);
-        let mailboxes = "[[mailboxes]]\nsource = \"anna\"\ndestination = \"anna\"\n";
-        drover.define("acme", &format!("{more}{sides}{mailboxes}"));
+        let [source, destination] = proxies.each_ref().map(Proxy::port);
+        let sides =
+            loopback("source", source) + BY_PASSWORD + &loopback("destination", destination);
+        drover.define("acme", &(more.to_owned() + &sides + BY_PASSWORD + &mailbox("anna", "anna")));
         Self { drover, proxies, _servers: servers }
     }
 

@@ -11,6 +11,7 @@ use drover::auth::{Store, Tokens, Vault};
 use drover::definition::{Grant, SecretRef};
 use drover::ledger::Ledger;
 use serde_json::{Value, json};
+use support::drover::{BY_PASSWORD, loopback, mailbox};
 use support::{Dovecot, Drover, Oidc, note};
 
 /// A daemon that writes to an account of Dovecot with a refresh token.
@@ -28,23 +29,19 @@ impl Scene {
         source.connect("anna").append_many("INBOX", &[note("one")]);
         let drover = Drover::new();
         let Grant::RefreshToken { .. } = oidc.by_refresh_token() else { panic!("another grant") };
-        drover.define(
-            "pilot",
-            &format!(
-                "[source]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
-                 auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n\
-                 [destination]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
-                 [destination.auth]\nmethod = \"refresh-token\"\nclient_id = \"consented\"\n\
-                 client_secret = {{ file = \"{}\" }}\ntoken_url = \"{}\"\n\
-                 refresh_token = {{ file = \"{}\" }}\n[sync]\nevery = \"1s\"\n\
-                 [[mailboxes]]\nsource = \"anna\"\ndestination = \"anna\"\n",
-                source.port(),
-                destination.port(),
-                oidc.file("secret").display(),
-                oidc.token_url(),
-                oidc.file("refresh").display(),
-            ),
+        let auth = format!(
+            "[destination.auth]\nmethod = \"refresh-token\"\nclient_id = \"consented\"\n\
+             client_secret = {{ file = \"{}\" }}\ntoken_url = \"{}\"\n\
+             refresh_token = {{ file = \"{}\" }}\n[sync]\nevery = \"1s\"\n",
+            oidc.file("secret").display(),
+            oidc.token_url(),
+            oidc.file("refresh").display(),
         );
+        let sides = loopback("source", source.port())
+            + BY_PASSWORD
+            + &loopback("destination", destination.port())
+            + &auth;
+        drover.define("pilot", &(sides + &mailbox("anna", "anna")));
         Self { oidc, drover, source, _destination: destination }
     }
 
@@ -272,18 +269,9 @@ fn a_check_without_a_key_says_that_a_token_was_used_up() {
 fn a_check_of_passwords_opens_no_ledger() {
     let scene = Scene::new();
     scene.key(KEY);
-    let port = scene.source.port();
-    let side = format!(
-        "host = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
-         auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n"
-    );
-    scene.drover.define(
-        "pilot",
-        &format!(
-            "[source]\n{side}[destination]\n{side}\
-             [[mailboxes]]\nsource = \"anna\"\ndestination = \"bert\"\n"
-        ),
-    );
+    let side = |name| loopback(name, scene.source.port()) + BY_PASSWORD;
+    let definition = side("source") + &side("destination") + &mailbox("anna", "bert");
+    scene.drover.define("pilot", &definition);
     scene.drover.expect(0, &["check", "--connect"]);
     assert!(!scene.drover.path("state").exists());
 }

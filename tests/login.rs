@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::browser::Browser;
+use support::drover::{BY_PASSWORD, loopback, mailbox};
 use support::oidc::SECRET;
 use support::{Dovecot, Drover, Oidc, note};
 
@@ -39,20 +40,19 @@ impl Scene {
 
     fn definition(&self, token: &str) -> String {
         let issuer = self.oidc.issuer();
-        format!(
-            "[source]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
-             auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n\
-             [destination]\nhost = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n\
-             [destination.auth]\nmethod = \"refresh-token\"\nclient_id = \"desk\"\n\
+        let auth = format!(
+            "[destination.auth]\nmethod = \"refresh-token\"\nclient_id = \"desk\"\n\
              client_secret = {{ file = \"{}\" }}\ntoken_url = \"{}\"\n\
              authorize_url = \"{issuer}/auth\"\ndevice_url = \"{issuer}/device/auth\"\n\
-             scopes = [\"openid\", \"email\", \"offline_access\", \"mail\"]\n\
-             [[mailboxes]]\nsource = \"anna\"\ndestination = \"anna\"\n{token}\n",
-            self.source.port(),
-            self.destination.port(),
+             scopes = [\"openid\", \"email\", \"offline_access\", \"mail\"]\n",
             self.oidc.file("secret").display(),
             self.oidc.token_url(),
-        )
+        );
+        let sides = loopback("source", self.source.port())
+            + BY_PASSWORD
+            + &loopback("destination", self.destination.port())
+            + &auth;
+        sides + &mailbox("anna", "anna") + token + "\n"
     }
 
     /// Begins to sign in.

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use support::Drover;
+use support::drover::{BY_PASSWORD, loopback, mailbox};
 
 /// A title for the window, colours, a bell, a line of its own, and text in the other direction.
 /// As UTF-8: the last two escapes are C1 and bidi controls.
@@ -76,16 +77,9 @@ fn talk(mut stream: TcpStream, login: &str) {
 const WELCOME: &str = "$ OK in\r\n";
 
 fn define(drover: &Drover, source: u16, destination: &support::Dovecot, user: &str) {
-    let (port, host) = (destination.port(), destination.host());
-    let auth = "auth = { password = { file = \"../secrets/pw\" } }";
-    drover.define(
-        "pilot",
-        &format!(
-            "[source]\nhost = \"127.0.0.1\"\nport = {source}\ntls = \"none\"\n{auth}\n\
-             [destination]\nhost = \"{host}\"\nport = {port}\ntls = \"none\"\n{auth}\n\
-             [[mailboxes]]\nsource = \"{user}\"\ndestination = \"anna\"\n"
-        ),
-    );
+    let destination = loopback("destination", destination.port()) + BY_PASSWORD;
+    let sides = loopback("source", source) + BY_PASSWORD + &destination;
+    drover.define("pilot", &(sides + &mailbox(user, "anna")));
 }
 
 /// Fails if this would do something to a terminal or to the reader's mind.

@@ -3,6 +3,7 @@
 mod support;
 
 use serde_json::Value;
+use support::drover::{BY_PASSWORD, loopback, mailbox};
 use support::mail::Mail;
 use support::standin::{MailboxBuilder, Standin};
 use support::{Dovecot, Drover, note};
@@ -14,16 +15,10 @@ struct Case {
 
 impl Case {
     fn new(source: (u16, &str), destination: (u16, &str)) -> Self {
-        let side = |name: &str, (port, more): (u16, &str)| {
-            format!(
-                "[{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
-                 auth = {{ password = {{ file = \"../secrets/pw\" }} }}\n{more}\n"
-            )
-        };
+        let side = |name, (port, more)| loopback(name, port) + BY_PASSWORD + more + "\n";
         let drover = Drover::new();
         let (source, destination) = (side("source", source), side("destination", destination));
-        let mailbox = "[[mailboxes]]\nsource = \"anna\"\ndestination = \"anna\"\n";
-        drover.define("move", &format!("{source}{destination}{mailbox}"));
+        drover.define("move", &(source + &destination + &mailbox("anna", "anna")));
         Self { drover }
     }
 

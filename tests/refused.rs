@@ -4,24 +4,21 @@ mod support;
 
 use std::time::Duration;
 
-use support::drover::QUICK;
+use support::drover::{BY_PASSWORD, QUICK, loopback, mailbox};
 use support::standin::{Builder, MailboxBuilder, Standin};
 use support::{Dovecot, Drover, note};
 
 /// A source, entered by `auth`, and a destination that is anybody's.
 fn between(source: u16, platform: &str, auth: &str, destination: &Dovecot) -> String {
-    format!(
-        "[source]\nplatform = \"{platform}\"\nhost = \"127.0.0.1\"\nport = {source}\n\
-         tls = \"none\"\n[source.auth]\n{auth}\n[destination]\nhost = \"127.0.0.1\"\nport = {}\n\
-         tls = \"none\"\nauth = {{ password = {{ file = \"../secrets/pw\" }} }}\n\
-         [sync]\nevery = \"1s\"\n",
-        destination.port()
-    )
+    loopback("source", source)
+        + &format!("platform = \"{platform}\"\n[source.auth]\n{auth}\n")
+        + &loopback("destination", destination.port())
+        + BY_PASSWORD
+        + "[sync]\nevery = \"1s\"\n"
 }
 
 fn mailboxes(users: &[&str]) -> String {
-    let mailbox = |user| format!("[[mailboxes]]\nsource = \"{user}\"\ndestination = \"{user}\"\n");
-    users.iter().map(mailbox).collect()
+    users.iter().map(|user| mailbox(user, user)).collect()
 }
 
 const PASSWORD: &str = "password = { file = \"../secrets/pw\" }";

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use drover::definition::{Login, SecretRef, load_text};
 use drover::model::PassKind;
+use support::drover::{BY_PASSWORD, loopback, mailbox};
 use support::{Dovecot, Drover, World, note};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -89,12 +90,9 @@ async fn law_9_no_log_at_any_level_and_no_error_holds_a_secret() {
 
 /// A definition whose password is in `secrets/pw`.
 fn definition(source: u16, destination: u16) -> String {
-    let auth = "auth = { password = { file = \"../secrets/pw\" } }";
-    format!(
-        "[source]\nhost = \"127.0.0.1\"\nport = {source}\ntls = \"none\"\n{auth}\n\
-         [destination]\nhost = \"127.0.0.1\"\nport = {destination}\ntls = \"none\"\n{auth}\n\
-         [[mailboxes]]\nsource = \"anna\"\ndestination = \"anna\"\n"
-    )
+    let [source, destination] =
+        [("source", source), ("destination", destination)].map(|(name, port)| loopback(name, port));
+    source + BY_PASSWORD + &destination + BY_PASSWORD + &mailbox("anna", "anna")
 }
 
 /// A server that offers only these capabilities, and refuses every login by repeating it.

@@ -10,6 +10,7 @@ use drover::definition::{Grant, Login};
 use drover::model::PassKind;
 use drover::platform::{self, Error, Options, Retry};
 use serde_json::json;
+use support::drover::{loopback, mailbox};
 use support::oidc::SECRET;
 use support::tls::Certificate;
 use support::{Dovecot, Drover, Oidc, World, account, endpoint, note};
@@ -364,27 +365,21 @@ fn law_9_the_program_at_its_chattiest_tells_no_token() {
     let Grant::RefreshToken { .. } = oidc.by_refresh_token() else { panic!("another grant") };
     let drover = Drover::new();
     let side = |name: &str, server: &Dovecot, auth: &str| {
-        let (port, url) = (server.port(), oidc.token_url());
-        let secret = oidc.file("secret");
-        format!(
-            "[{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n[{name}.auth]\n{auth}\n\
+        let (secret, url) = (oidc.file("secret"), oidc.token_url());
+        let auth = format!(
+            "[{name}.auth]\n{auth}\n\
              token_url = \"{url}\"\nclient_secret = {{ file = \"{}\" }}\n",
             secret.display()
-        )
+        );
+        loopback(name, server.port()) + &auth
     };
     let application = "method = \"client-credentials\"\nclient_id = \"secretive\"\n\
                        scopes = [\"mail\"]";
     let user = "method = \"refresh-token\"\nclient_id = \"consented\"";
-    drover.define(
-        "pilot",
-        &format!(
-            "{}{}[[mailboxes]]\nsource = \"anna\"\ndestination = \"anna\"\n\
-             destination_refresh_token = {{ file = \"{}\" }}\n",
-            side("source", &source, application),
-            side("destination", &destination, user),
-            oidc.file("refresh").display(),
-        ),
-    );
+    let token = oidc.file("refresh");
+    let token = format!("destination_refresh_token = {{ file = \"{}\" }}\n", token.display());
+    let sides = side("source", &source, application) + &side("destination", &destination, user);
+    drover.define("pilot", &(sides + &mailbox("anna", "anna") + &token));
     let refresh = std::fs::read_to_string(oidc.file("refresh")).expect("read a secret");
     let mut command = drover.command(&["sync", "pilot"]);
     let output = command.env("RUST_LOG", "trace").output().expect("run drover");

@@ -235,6 +235,19 @@ pub fn kill_process(pid: u32) {
     let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
 }
 
+/// How an endpoint of a definition is signed in to: with the password in `secrets/pw`.
+pub const BY_PASSWORD: &str = "auth = { password = { file = \"../secrets/pw\" } }\n";
+
+/// The head of an endpoint of a definition, a server on loopback without TLS.
+pub fn loopback(name: &str, port: u16) -> String {
+    format!("[{name}]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n")
+}
+
+/// A mailbox of a definition.
+pub fn mailbox(source: &str, destination: &str) -> String {
+    format!("[[mailboxes]]\nsource = \"{source}\"\ndestination = \"{destination}\"\n")
+}
+
 /// A definition that moves `user` of one server to `user` of the other. `more` is put between
 /// the endpoints and the mailboxes.
 pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &str) -> String {
@@ -246,11 +259,11 @@ pub fn definition(source: &Dovecot, destination: &Dovecot, user: &str, more: &st
             server.port()
         )
     };
-    format!(
-        "{}{}{more}\n[[mailboxes]]\nsource = \"{user}\"\ndestination = \"{user}\"\n",
-        endpoint("source", source),
-        endpoint("destination", destination)
-    )
+    endpoint("source", source)
+        + &endpoint("destination", destination)
+        + more
+        + "\n"
+        + &mailbox(user, user)
 }
 
 /// The program under test. Only integration tests are told where it is; the demonstration, which
