@@ -16,7 +16,12 @@ if [[ $(cargo fuzz --version 2>/dev/null) != "cargo-fuzz $version" ]]; then
   cargo install cargo-fuzz --locked --version "$version"
 fi
 
-# The tree of drover's own dependencies must be the one that is tested.
+# What is fuzzed has the committed dependencies: cargo-fuzz itself would change a lock file that lags.
+if ! cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null; then
+  echo "fuzz/Cargo.lock is not up to date: run cargo fetch --manifest-path fuzz/Cargo.toml, and commit it" >&2
+  exit 1
+fi
+
 host=$(rustc -vV | sed -n 's/^host: //p')
 target=${CARGO_TARGET_DIR:-fuzz/target}
 log=$(mktemp)
