@@ -22,7 +22,7 @@ use crate::model::Normalisation;
 use crate::platform::{ContentDigest, Error, Options, Result};
 
 /// What is read from the socket at once, bytes.
-const READ_SIZE: usize = 64 * 1024;
+const READ_SIZE: usize = 32 * 1024;
 /// Output is handed to the socket once this much is waiting, bytes.
 const WRITE_SIZE: usize = 32 * 1024;
 /// The longest line, bytes. Real lines stay far below.
