@@ -90,9 +90,8 @@ async fn law_9_no_log_at_any_level_and_no_error_holds_a_secret() {
 
 /// A definition whose password is in `secrets/pw`.
 fn definition(source: u16, destination: u16) -> String {
-    let [source, destination] =
-        [("source", source), ("destination", destination)].map(|(name, port)| loopback(name, port));
-    source + BY_PASSWORD + &destination + BY_PASSWORD + &mailbox("anna", "anna")
+    let side = |name, port| loopback(name, port) + BY_PASSWORD;
+    side("source", source) + &side("destination", destination) + &mailbox("anna", "anna")
 }
 
 /// A server that offers only these capabilities, and refuses every login by repeating it.

@@ -10,7 +10,7 @@ use super::process;
 
 /// A program says its first line within a second or two, on a busy machine within twenty.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// In CI one was silent for minutes, why is not known.
+/// In CI one was silent for a minute, twice in a row. Why is not known.
 const STARTS: u32 = 4;
 
 /// What is always given. Node.js 18 has WebCrypto, but not by itself; V8's helping threads are known
@@ -19,7 +19,7 @@ const OPTIONS: [&str; 3] =
     ["--experimental-global-webcrypto", "--no-warnings", "--single-threaded"];
 
 /// Starts a program in `directory` and hears its first line. One that stays silent is killed and
-/// started once more; what its threads waited for is told, for whoever reads why a test failed.
+/// started anew, [`STARTS`] times in all; what its threads waited for is told, for whoever reads why a test failed.
 pub fn start(directory: &Path, arguments: &[&str]) -> (Child, String) {
     (0..STARTS)
         .find_map(|_| launch(directory, arguments))

@@ -58,7 +58,8 @@ impl Oidc {
         let settings = json!({
             "secret": SECRET, "user": "anna", "certificateKey": public,
             "serviceAccountKey": public, "serviceAccount": SERVICE_ACCOUNT,
-            "signingKey": signing.serialize_pem(), "certificate": read(served.certificate), "key": read(served.key),
+            "signingKey": signing.serialize_pem(),
+            "certificate": read(served.certificate), "key": read(served.key),
         });
         let (child, line) = node::start(&peers, &["oidc.js", &settings.to_string()]);
         let said: Value = serde_json::from_str(&line).expect("its port and key");
